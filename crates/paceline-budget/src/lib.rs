@@ -1,0 +1,3 @@
+//! placeholder
+mod record;
+pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};

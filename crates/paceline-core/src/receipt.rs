@@ -1,0 +1,119 @@
+//! What was granted, and what was used of it.
+
+use std::fmt;
+
+use crate::dimension::Dimension;
+use crate::usage::Usage;
+
+/// The proof that a call was admitted: plain data that can cross a process.
+///
+/// It holds nothing back by itself; whoever holds it must settle or cancel it. Only the limiter
+/// that issued it takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Receipt {
+    limiter: LimiterId,
+    number: u64,
+}
+
+/// Which limiter issued a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct LimiterId(u64);
+
+/// What a call really used, per dimension.
+///
+/// A dimension that is not named keeps what was reserved for it: a usage nobody reported is
+/// never taken as zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Actual {
+    amounts: [Option<u64>; Dimension::COUNT],
+}
+
+impl Receipt {
+    /// Receipt `number` of a limiter, for those who issue receipts.
+    pub const fn new(limiter: LimiterId, number: u64) -> Self {
+        Self { limiter, number }
+    }
+
+    /// Who issued it.
+    pub const fn limiter(self) -> LimiterId {
+        self.limiter
+    }
+
+    /// Its number there; never used twice.
+    pub const fn number(self) -> u64 {
+        self.number
+    }
+}
+
+impl LimiterId {
+    /// A limiter by a number that no other limiter in reach has.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for LimiterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "limiter {}", self.0)
+    }
+}
+
+impl Actual {
+    /// Nothing is known: every dimension keeps what was reserved.
+    pub const fn new() -> Self {
+        Self { amounts: [None; Dimension::COUNT] }
+    }
+
+    /// With what was used of one dimension, in place of what was said before.
+    #[must_use]
+    pub const fn with(mut self, dimension: Dimension, amount: u64) -> Self {
+        self.amounts[dimension.index()] = Some(amount);
+        self
+    }
+
+    /// What was used of one dimension, if that is known.
+    pub const fn amount(&self, dimension: Dimension) -> Option<u64> {
+        self.amounts[dimension.index()]
+    }
+}
+
+impl From<&Usage> for Actual {
+    /// The tokens of a usage. Money is left to the caller, who knows the price.
+    fn from(usage: &Usage) -> Self {
+        Self::new()
+            .with(Dimension::InputTokens, usage.input_tokens())
+            .with(Dimension::OutputTokens, usage.output_tokens())
+            .with(Dimension::TotalTokens, usage.total_tokens())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_is_not_zero() {
+        let usage = Usage::new(3, 10).expect("consistent");
+        let actual = Actual::from(&usage);
+        assert_eq!(actual.amount(Dimension::OutputTokens), Some(7));
+        assert_eq!(actual.amount(Dimension::Money), None);
+        assert_eq!(actual.amount(Dimension::Requests), None);
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_receipt_crosses_a_process() {
+        let receipt = Receipt::new(LimiterId::new(7), 42);
+        let text = serde_json::to_string(&receipt).expect("plain data");
+        assert_eq!(text, r#"{"limiter":7,"number":42}"#);
+        assert_eq!(serde_json::from_str::<Receipt>(&text).expect("the same"), receipt);
+    }
+}
