@@ -58,3 +58,8 @@ pub use quota::{Quota, QuotaError, Refill};
 pub use receipt::{Actual, LimiterId, Receipt};
 pub use time::{Clock, Instant, ManualClock, UnixMillis};
 pub use usage::{Certainty, Usage, UsageError};
+
+/// The example of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -1,0 +1,303 @@
+//! One limit, as it is stated: what is counted, how much, when, and how it is spaced.
+//!
+//! Plain data and its checks; the running state is elsewhere.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use paceline_core::{Dimension, LimitKey, Quota, Refill};
+
+use crate::pacer::Rate;
+
+/// One limit that calls are held against.
+///
+/// ```
+/// use std::num::NonZeroU64;
+/// use paceline_core::{Dimension, LimitKey, Quota};
+/// use paceline_limiter::{ChargeRule, Limit};
+///
+/// let tokens = NonZeroU64::new(60_000).unwrap();
+/// let limit = Limit::new(LimitKey::All, Dimension::TotalTokens, Quota::per_minute(tokens));
+/// assert_eq!(limit.rule(), ChargeRule::Completion);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    key: LimitKey,
+    dimension: Dimension,
+    quota: Quota,
+    rule: ChargeRule,
+    pacing: Pacing,
+    delay: Duration,
+}
+
+/// The moment at which the server counts a call, which the limit's own count has to cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChargeRule {
+    /// When the call arrives: between our sending it and the head of its answer, and at most the
+    /// delay bound after the sending.
+    ///
+    /// Counts what was reserved from the admission until a window after that bound; settling
+    /// edits it in place. Default for requests.
+    Arrival,
+    /// When the call is over, by what it used.
+    ///
+    /// Counts the upper amount from the admission until it is settled (*hold*), then what it used
+    /// for a window more. Never above the limit, whatever the server does in between. Default for
+    /// tokens and money.
+    Completion,
+    /// Only while the call is in flight. Default for [`Dimension::InFlight`].
+    WhileInFlight,
+}
+
+/// How admissions are spaced in front of the rolling window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Pacing {
+    /// Not at all: the rolling window alone decides.
+    #[default]
+    None,
+    /// At most this much at once, then at (L − burst)/(W + d), so that one burst and one window
+    /// stay within L together. Charged with the expected amount. More than the burst is admitted
+    /// into debt.
+    Burst(
+        /// The most at once: at least 1 and below L.
+        NonZeroU64,
+    ),
+    /// One by one, (W + d + one timer tick)/L apart: at most L fall into any window at the
+    /// server, however it counts.
+    Even,
+    /// A plain token bucket of capacity L refilled at L/W, with no rolling window behind it. Only
+    /// for servers known to be one: up to 2 L pass in one window.
+    Bucket,
+}
+
+/// Why a limit can't be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LimitError {
+    /// The burst is not below the limit, so nothing would be left to refill.
+    BurstNotBelowLimit {
+        /// The burst.
+        burst: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A delay bound above [`Limit::MAX_DELAY`].
+    DelayTooLong {
+        /// The delay bound.
+        delay: Duration,
+    },
+    /// A quota that never comes back can't be paced.
+    PacedWithoutRefill,
+    /// [`ChargeRule::WhileInFlight`] has no window to pace.
+    PacedInFlight,
+    /// More limits than the limiter takes.
+    TooManyLimits {
+        /// How many it takes.
+        most: usize,
+    },
+}
+
+impl Limit {
+    /// The longest delay bound.
+    pub const MAX_DELAY: Duration = Duration::from_secs(60);
+    /// The delay bound that a limit starts with, for networks not known.
+    pub const DEFAULT_DELAY: Duration = Duration::from_millis(250);
+
+    /// A limit charged as its dimension usually is, not paced, with
+    /// [`Limit::DEFAULT_DELAY`].
+    pub const fn new(key: LimitKey, dimension: Dimension, quota: Quota) -> Self {
+        let rule = match dimension {
+            Dimension::Requests => ChargeRule::Arrival,
+            Dimension::InFlight => ChargeRule::WhileInFlight,
+            _ => ChargeRule::Completion,
+        };
+        Self { key, dimension, quota, rule, pacing: Pacing::None, delay: Self::DEFAULT_DELAY }
+    }
+
+    /// Charged by another rule.
+    #[must_use]
+    pub const fn charged(mut self, rule: ChargeRule) -> Self {
+        self.rule = rule;
+        self
+    }
+
+    /// Spaced in front of the window.
+    #[must_use]
+    pub const fn paced(mut self, pacing: Pacing) -> Self {
+        self.pacing = pacing;
+        self
+    }
+
+    /// With this bound on the *variation* of the one-way delay to the server: what was sent at
+    /// `t` is counted there before `t + delay` more than the least delay.
+    #[must_use]
+    pub const fn delay(mut self, bound: Duration) -> Self {
+        self.delay = bound;
+        self
+    }
+
+    /// The same limit with another quota; a burst that no longer fits is cut in proportion.
+    #[must_use]
+    pub(crate) fn with_quota(mut self, quota: Quota) -> Self {
+        if let Pacing::Burst(burst) = self.pacing {
+            let old = u128::from(self.quota.limit().get());
+            let new = u128::from(quota.limit().get());
+            let scaled = u128::from(burst.get()) * new / old;
+            self.pacing = u64::try_from(scaled)
+                .ok()
+                .and_then(NonZeroU64::new)
+                .or(Some(NonZeroU64::MIN))
+                .filter(|burst| *burst < quota.limit())
+                .map_or(Pacing::Even, Pacing::Burst);
+        }
+        self.quota = quota;
+        self
+    }
+
+    /// Whose calls it counts.
+    pub const fn key(&self) -> &LimitKey {
+        &self.key
+    }
+
+    /// What it counts.
+    pub const fn dimension(&self) -> Dimension {
+        self.dimension
+    }
+
+    /// How much, and when it comes back.
+    pub const fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// When it is charged.
+    pub const fn rule(&self) -> ChargeRule {
+        self.rule
+    }
+
+    /// How it is spaced.
+    pub const fn pacing(&self) -> Pacing {
+        self.pacing
+    }
+
+    /// The bound on the variation of the one-way delay.
+    pub const fn delay_bound(&self) -> Duration {
+        self.delay
+    }
+
+    /// Checks what the types can't.
+    pub(crate) fn check(&self) -> Result<(), LimitError> {
+        if self.delay > Self::MAX_DELAY {
+            return Err(LimitError::DelayTooLong { delay: self.delay });
+        }
+        if self.pacing != Pacing::None {
+            if self.quota.refill() == Refill::Never {
+                return Err(LimitError::PacedWithoutRefill);
+            }
+            if self.rule == ChargeRule::WhileInFlight {
+                return Err(LimitError::PacedInFlight);
+            }
+        }
+        match self.pacing {
+            Pacing::Burst(burst) if burst >= self.quota.limit() => {
+                let limit = self.quota.limit().get();
+                Err(LimitError::BurstNotBelowLimit { burst: burst.get(), limit })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The rate of its pacer, where it has one.
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        let window = self.quota.window()?;
+        let limit = self.quota.limit();
+        match self.pacing {
+            Pacing::None => None,
+            Pacing::Burst(burst) => Some(Rate {
+                amount: NonZeroU64::new(limit.get().saturating_sub(burst.get()))?,
+                period: window + self.delay,
+                burst,
+                tolerance: Duration::ZERO,
+            }),
+            Pacing::Even => Some(Rate {
+                amount: limit,
+                period: window + self.delay + TICK,
+                burst: NonZeroU64::MIN,
+                tolerance: TICK,
+            }),
+            Pacing::Bucket => Some(Rate {
+                amount: limit,
+                period: window,
+                burst: limit,
+                tolerance: Duration::ZERO,
+            }),
+        }
+    }
+
+    /// Whether a rolling window stands behind the pacer.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.pacing != Pacing::Bucket
+    }
+}
+
+impl fmt::Display for LimitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BurstNotBelowLimit { burst, limit } => {
+                write!(f, "a burst of {burst} is not below the limit of {limit}")
+            }
+            Self::DelayTooLong { delay } => {
+                write!(f, "a delay bound of {delay:?} is above {:?}", Limit::MAX_DELAY)
+            }
+            Self::PacedWithoutRefill => f.write_str("a quota that never comes back can't be paced"),
+            Self::PacedInFlight => f.write_str("a limit on calls in flight can't be paced"),
+            Self::TooManyLimits { most } => write!(f, "a limiter takes {most} limits at most"),
+        }
+    }
+}
+
+impl std::error::Error for LimitError {}
+
+/// One tick of the timer that wakes a waiter: 1 ms, and as much again for the wake-up.
+const TICK: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn per_minute(limit: u64) -> Quota {
+        Quota::per_minute(NonZeroU64::new(limit).expect("not zero"))
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let base = Limit::new(LimitKey::All, Dimension::Requests, per_minute(60));
+        let sixty = NonZeroU64::new(60).expect("not zero");
+        assert_eq!(
+            base.clone().paced(Pacing::Burst(sixty)).check(),
+            Err(LimitError::BurstNotBelowLimit { burst: 60, limit: 60 })
+        );
+        let late = Duration::from_secs(61);
+        assert_eq!(base.delay(late).check(), Err(LimitError::DelayTooLong { delay: late }));
+        let once = Limit::new(LimitKey::All, Dimension::Money, Quota::once(sixty));
+        assert_eq!(once.clone().check(), Ok(()));
+        assert_eq!(once.paced(Pacing::Even).check(), Err(LimitError::PacedWithoutRefill));
+    }
+
+    #[test]
+    fn a_cut_quota_keeps_a_legal_burst() {
+        let ten = NonZeroU64::new(10).expect("not zero");
+        let base = Limit::new(LimitKey::All, Dimension::Requests, per_minute(100))
+            .paced(Pacing::Burst(ten));
+        for limit in [1, 2, 9, 50, 1_000_000] {
+            let cut = base.clone().with_quota(per_minute(limit));
+            assert_eq!(cut.check(), Ok(()), "at {limit}");
+        }
+        assert_eq!(
+            base.with_quota(per_minute(50)).pacing(),
+            Pacing::Burst(NonZeroU64::new(5).expect("not zero"))
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Ready answers to "how does this server count, and how do I stay below it?".
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use paceline_core::{Dimension, LimitKey, Quota};
+
+use crate::limit::{ChargeRule, Limit, Pacing};
+
+/// How limits are kept for a kind of server.
+///
+/// | profile | server shapes it claims: nothing is refused there |
+/// |---|---|
+/// | `Grok` | requests in a sliding window, counted on arrival; tokens in a sliding window, counted on completion |
+/// | `GrokStrict` | the same, and no window ever passes its limit |
+/// | `Smooth` | sliding, aligned and two-counter windows and buckets of L/60 or more, counted on arrival or completion |
+/// | `Burst` | sliding windows, counted as each limit says |
+/// | `Bucket` | token buckets of capacity L |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Profile {
+    /// xAI: request limits guarded, requests per second evenly spaced, tokens held until settled.
+    #[default]
+    Grok,
+    /// Like `Grok`, and bound to hold tokens until they are settled.
+    GrokStrict,
+    /// For servers whose rule is not known: small bursts of L/60 in front of every window.
+    Smooth,
+    /// Rolling windows only: as much at once as they allow.
+    Burst,
+    /// A plain token bucket.
+    Bucket,
+}
+
+impl Profile {
+    /// The limit that this profile keeps for a quota, with a bound on the variation of the
+    /// one-way delay.
+    pub fn limit(
+        self,
+        key: LimitKey,
+        dimension: Dimension,
+        quota: Quota,
+        delay: Duration,
+    ) -> Limit {
+        let limit = Limit::new(key, dimension, quota).delay(delay);
+        let Some(window) = quota.window() else { return limit };
+        if limit.rule() == ChargeRule::WhileInFlight {
+            return limit;
+        }
+        let is_short = window <= Duration::from_secs(1);
+        match self {
+            Self::Grok | Self::GrokStrict if is_short && dimension == Dimension::Requests => {
+                limit.paced(Pacing::Even)
+            }
+            Self::Grok | Self::GrokStrict | Self::Burst => limit,
+            Self::Smooth => limit.paced(small_burst(quota)),
+            Self::Bucket => limit.paced(Pacing::Bucket),
+        }
+    }
+}
+
+/// A burst of L/60, or one by one where that is below 1.
+fn small_burst(quota: Quota) -> Pacing {
+    NonZeroU64::new(quota.limit().get() / 60).map_or(Pacing::Even, Pacing::Burst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_profile_makes_legal_limits_of_every_quota() {
+        let profiles =
+            [Profile::Grok, Profile::GrokStrict, Profile::Smooth, Profile::Burst, Profile::Bucket];
+        for profile in profiles {
+            for dimension in Dimension::ALL {
+                for amount in [1, 2, 59, 60, 61, 480, u64::MAX] {
+                    let amount = NonZeroU64::new(amount).expect("not zero");
+                    for quota in
+                        [Quota::per_second(amount), Quota::per_minute(amount), Quota::once(amount)]
+                    {
+                        let limit =
+                            profile.limit(LimitKey::All, dimension, quota, Limit::DEFAULT_DELAY);
+                        assert_eq!(limit.check(), Ok(()), "{profile:?} {dimension} {quota}");
+                    }
+                }
+            }
+        }
+    }
+}

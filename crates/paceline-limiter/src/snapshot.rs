@@ -1,0 +1,47 @@
+//! The state of the limits, for people and programs to look at.
+
+use std::time::Duration;
+
+use paceline_core::{Blocked, Dimension, Instant, LimitKey, Quota};
+
+use crate::limit::ChargeRule;
+
+/// All limits of a limiter at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// When it was taken.
+    pub at: Instant,
+    /// Every limit, in the order in which they were added.
+    pub limits: Vec<LimitSnapshot>,
+    /// How many calls wait.
+    pub waiting: usize,
+    /// What the first of them waits for.
+    pub blocked: Option<Blocked>,
+    /// How many calls are admitted and not yet settled.
+    pub in_flight: usize,
+}
+
+/// One limit at one moment. Amounts are in the unit of its dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitSnapshot {
+    /// Whose calls it counts.
+    pub key: LimitKey,
+    /// What it counts.
+    pub dimension: Dimension,
+    /// How much, and when it comes back.
+    pub quota: Quota,
+    /// When it is charged.
+    pub rule: ChargeRule,
+    /// The bound on the variation of the one-way delay that it reckons with.
+    pub delay_bound: Duration,
+    /// Counted in the present window, or spent.
+    pub used: u64,
+    /// Reserved for calls in flight.
+    pub held: u64,
+    /// What could be admitted now, but for the pacer.
+    pub free: u64,
+    /// When the next unit can be admitted, where that is not now and time alone brings it.
+    pub next_free_at: Option<Instant>,
+}

@@ -1,0 +1,185 @@
+//! The waiting form, under paused time.
+#![cfg(feature = "tokio")]
+#![expect(clippy::disallowed_methods, reason = "tests of what waits")]
+
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use paceline_core::{Actual, Admission, Amount, Demand, Dimension, LimitKey, Quota, Refusal};
+use paceline_limiter::tokio::SharedLimiter;
+use paceline_limiter::{Limit, Limiter, Pacing};
+use tokio::time::{sleep, timeout};
+
+fn shared(limits: impl IntoIterator<Item = Limit>) -> SharedLimiter {
+    let limiter = SharedLimiter::new(Limiter::new());
+    for limit in limits {
+        limiter.add(limit).expect("a legal limit");
+    }
+    limiter
+}
+
+fn tokens_per_minute(limit: u64) -> Limit {
+    let quota = Quota::per_minute(NonZeroU64::new(limit).expect("not zero"));
+    Limit::new(LimitKey::All, Dimension::TotalTokens, quota)
+}
+
+fn ask(tokens: u64) -> Demand {
+    Demand::call(Amount::exact(tokens))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fits_is_ready_without_waiting() {
+    let limiter = shared([tokens_per_minute(100)]);
+    assert!(limiter.acquire(&ask(100)).is_ready());
+    assert!(!limiter.acquire(&ask(1)).is_ready());
+    assert!(limiter.acquire(&ask(101)).is_ready(), "refused for ever, at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiters_go_in_the_order_in_which_they_came_and_each_as_soon_as_it_may() {
+    let quota = Quota::per_second(NonZeroU64::new(10).expect("not zero"));
+    let limiter = shared([Limit::new(LimitKey::All, Dimension::Requests, quota)
+        .delay(Duration::ZERO)
+        .paced(Pacing::Even)]);
+    let started = limiter.now();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..50_u32 {
+        let (limiter, order) = (limiter.clone(), Arc::clone(&order));
+        tasks.spawn(async move {
+            let receipt = limiter.acquire(&ask(1)).await.expect("it only has to wait");
+            limiter.sent(receipt);
+            limiter.head_received(receipt);
+            limiter.settle(receipt, &Actual::new());
+            order.lock().expect("nobody panics").push(number);
+        });
+        tokio::task::yield_now().await;
+    }
+    while tasks.join_next().await.is_some() {}
+    assert_eq!(*order.lock().expect("nobody panics"), (0..50).collect::<Vec<_>>());
+    // 49 gaps of 100.2 ms; a guard slot and a timer tick each may come on top of ten.
+    let took = limiter.now().since(started);
+    assert!(
+        took >= Duration::from_millis(4_900) && took < Duration::from_millis(5_100),
+        "{took:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settlement_wakes_the_first_waiter_at_once() {
+    let limiter = shared([tokens_per_minute(100)]);
+    let receipt = limiter.acquire(&ask(100)).await.expect("fits");
+    let waiter = {
+        let limiter = limiter.clone();
+        tokio::spawn(async move {
+            let receipt = limiter.acquire(&ask(60)).await.expect("it only has to wait");
+            (receipt, limiter.now())
+        })
+    };
+    sleep(Duration::from_secs(7)).await;
+    let settled = limiter.now();
+    limiter.settle(receipt, &Actual::new().with(Dimension::TotalTokens, 40));
+    let (_, admitted) = waiter.await.expect("it ran");
+    assert_eq!(admitted, settled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_goes_away_gives_its_place_to_the_next() {
+    let limiter = shared([tokens_per_minute(100)]);
+    let receipt = limiter.acquire(&ask(60)).await.expect("fits");
+    let large = {
+        let limiter = limiter.clone();
+        tokio::spawn(async move { limiter.acquire(&ask(100)).await })
+    };
+    sleep(Duration::from_millis(1)).await;
+    let small = {
+        let limiter = limiter.clone();
+        tokio::spawn(async move { limiter.acquire(&ask(40)).await })
+    };
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(limiter.snapshot().waiting, 2);
+    large.abort();
+    let admitted = timeout(Duration::from_millis(1), small).await;
+    assert!(matches!(admitted, Ok(Ok(Ok(_)))), "{admitted:?}");
+    limiter.cancel_unsent(receipt);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_took_goes_back() {
+    let limiter = shared([tokens_per_minute(100)]);
+    let receipt = limiter.acquire(&ask(100)).await.expect("fits");
+    let demand = ask(100);
+    let mut waiting = Box::pin(limiter.acquire(&demand));
+    assert!(timeout(Duration::from_millis(1), &mut waiting).await.is_err());
+    limiter.cancel_unsent(receipt);
+    // It has been granted now, but is dropped without being polled again.
+    assert_eq!(limiter.snapshot().in_flight, 1);
+    drop(waiting);
+    let after = limiter.snapshot();
+    assert_eq!((after.in_flight, after.waiting, after.limits[0].held), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_cancelled_waits_leak_nothing() {
+    let limiter = shared([tokens_per_minute(500)]);
+    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..10_000 {
+        let limiter = limiter.clone();
+        let (tokens, patience, work) = (1 + random(300), random(3_000), random(800));
+        tasks.spawn(async move {
+            let demand = ask(tokens);
+            let acquired = timeout(Duration::from_millis(patience), limiter.acquire(&demand)).await;
+            if let Ok(Ok(receipt)) = acquired {
+                limiter.sent(receipt);
+                sleep(Duration::from_millis(work)).await;
+                limiter.settle(receipt, &Actual::new().with(Dimension::TotalTokens, tokens / 2));
+            }
+        });
+        if random(4) == 0 {
+            sleep(Duration::from_millis(random(400))).await;
+        }
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.expect("no task panics");
+    }
+    sleep(Duration::from_secs(61)).await;
+    let idle = limiter.snapshot();
+    assert_eq!((idle.in_flight, idle.waiting), (0, 0));
+    assert_eq!((idle.limits[0].used, idle.limits[0].held), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_the_wait() {
+    let limiter = shared([tokens_per_minute(100)]);
+    let _held = limiter.acquire(&ask(100)).await.expect("fits");
+    let deadline = limiter.now() + Duration::from_secs(3);
+    let demand = ask(1).deadline(deadline);
+    let refused = limiter.acquire(&demand).await;
+    assert!(matches!(refused, Err(Refusal::Deadline { .. })), "{refused:?}");
+    assert!(limiter.now() >= deadline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_raised_limit_and_an_ended_pause_let_waiters_go() {
+    let limiter = shared([tokens_per_minute(100)]);
+    let _held = limiter.acquire(&ask(100)).await.expect("fits");
+    let waiter = {
+        let limiter = limiter.clone();
+        tokio::spawn(async move { limiter.acquire(&ask(50)).await.map(|_| limiter.now()) })
+    };
+    sleep(Duration::from_millis(5)).await;
+    let until = limiter.now() + Duration::from_secs(4);
+    limiter.pause(&LimitKey::All, None, until);
+    let quota = Quota::per_minute(NonZeroU64::new(200).expect("not zero"));
+    assert!(limiter.set_limit(&LimitKey::All, Dimension::TotalTokens, quota));
+    let admitted = waiter.await.expect("it ran").expect("it only has to wait");
+    assert!(admitted >= until && admitted < until + Duration::from_millis(5));
+}
