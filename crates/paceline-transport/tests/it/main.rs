@@ -1,0 +1,13 @@
+//! The promises of `paceline-transport`, through its public interface alone.
+
+#![expect(clippy::unwrap_used, reason = "the lint's exception for tests leaves out their helpers")]
+
+mod errors;
+mod headers;
+#[cfg(feature = "mock")]
+mod mock;
+mod never_panics;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+mod seam;
+mod usage;
