@@ -1,3 +1,53 @@
-//! placeholder
+//! What a call will cost, what it may cost, and how many more fit: pure functions and dated data.
+//!
+//! Nobody publishes the tokenizer of a current Grok model, and hidden text adds to every prompt.
+//! So the estimate learns: it counts classes of characters, weighs them, and corrects the weights
+//! by the input tokens that every answer reports. Output and latency are distributions that
+//! learn the same way.
+//!
+//! ```
+//! use paceline_budget::{CallShape, Estimator, Features, PriceTable};
+//!
+//! let estimator = Estimator::new();
+//! let mut features = Features::of_text("Name three rivers in Asia.");
+//! features.add_message();
+//! let estimate = estimator.estimate(&CallShape::new("grok-4.3".into(), features));
+//! let price = PriceTable::builtin().price(&"grok-4.3".into()).expect("a known model");
+//! let most = price.cost_of(estimate.input().upper_amount(), estimate.output().upper_amount());
+//! assert!(most.to_usd_lossy() < 0.05);
+//! ```
+//!
+//! | part | holds |
+//! |---|---|
+//! | [`Features`], [`Estimator`] | input, output and time of a call, learned per model |
+//! | [`PriceTable`], [`Price`] | prices as dated data, costs in integers |
+//! | [`tiers`] | the limits of models and tiers, as dated data |
+//! | [`SpendingCap`] | a cap on money, kept by the admission |
+//! | [`AverageUse`] | how many more requests fit |
+//! | [`Record`] | the account of every attempt: intent, then outcome |
+//!
+//! It reads no clock, does no I/O and makes no call. There are no features.
+
+mod cap;
+mod estimate;
+mod features;
+mod forecast;
+mod input;
+mod output;
+mod prices;
 mod record;
+pub mod tiers;
+
+pub use cap::{CapError, SpendingCap};
+pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, Observed};
+pub use features::Features;
+pub use forecast::{AverageUse, Fit};
+pub use input::InputModel;
+pub use output::{LatencyModel, OutputModel};
+pub use prices::{MoneyError, Price, PriceTable, TicksPerInput, TicksPerOutput, parse_usd};
 pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
+
+/// The example of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

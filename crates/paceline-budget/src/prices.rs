@@ -1,0 +1,272 @@
+//! What tokens cost: dated tables, and the arithmetic on them in integers.
+//!
+//! Prices are in ticks (10⁻¹⁰ US dollars) per token, the unit in which xAI reports both prices
+//! and costs. Invariant: no floating point, nothing is rounded, sums saturate.
+
+use std::fmt;
+use std::str::FromStr;
+
+use paceline_core::{ModelId, Money, Usage};
+
+/// The price of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Price {
+    input: u64,
+    cached: u64,
+    output: u64,
+    /// From this many prompt tokens on, the whole request costs twice as much.
+    long_context_from: Option<u64>,
+}
+
+impl Price {
+    /// So many ticks per input token and per output token; cached input costs as much as other.
+    pub const fn per_token(input: TicksPerInput, output: TicksPerOutput) -> Self {
+        Self { input: input.0, cached: input.0, output: output.0, long_context_from: None }
+    }
+
+    /// What a call cost: what the server said where it did, else the table's word.
+    pub fn cost(&self, usage: &Usage) -> Money {
+        if let Some(cost) = usage.cost() {
+            return cost;
+        }
+        let fresh = usage.input_tokens() - usage.cached_input_tokens();
+        let ticks = i128::from(fresh) * i128::from(self.input)
+            + i128::from(usage.cached_input_tokens()) * i128::from(self.cached)
+            + i128::from(usage.output_tokens()) * i128::from(self.output);
+        Money::from_ticks(ticks * self.multiplier(usage.input_tokens()))
+    }
+
+    /// What so many input tokens, none of them cached, and output tokens would cost.
+    pub fn cost_of(&self, input_tokens: u64, output_tokens: u64) -> Money {
+        let ticks = i128::from(input_tokens) * i128::from(self.input)
+            + i128::from(output_tokens) * i128::from(self.output);
+        Money::from_ticks(ticks * self.multiplier(input_tokens))
+    }
+
+    fn multiplier(&self, prompt_tokens: u64) -> i128 {
+        if self.long_context_from.is_some_and(|from| prompt_tokens >= from) { 2 } else { 1 }
+    }
+}
+
+/// Ticks per input token; 10,000 are 1 US dollar per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a plain number with a unit")]
+pub struct TicksPerInput(
+    /// The number.
+    pub u64,
+);
+
+/// Ticks per output token; 10,000 are 1 US dollar per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a plain number with a unit")]
+pub struct TicksPerOutput(
+    /// The number.
+    pub u64,
+);
+
+/// Why a price or an amount can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MoneyError {
+    /// Not a decimal number of US dollars, such as `0.50`.
+    #[error("it is not an amount of US dollars such as 0.50")]
+    NotAnAmount,
+    /// More decimal places than are counted.
+    #[error("it has more than {most} decimal places")]
+    TooFine {
+        /// How many are counted.
+        most: u32,
+    },
+    /// More than can be counted.
+    #[error("it is more than can be counted")]
+    TooMuch,
+    /// Not two prices with a slash between.
+    #[error("it is not two prices with a slash between, such as 1.25/2.50")]
+    NotAPair,
+}
+
+impl FromStr for Price {
+    type Err = MoneyError;
+
+    /// `IN/OUT` in US dollars per million tokens, such as `1.25/2.50`.
+    fn from_str(text: &str) -> Result<Self, MoneyError> {
+        let (input, output) = text.split_once('/').ok_or(MoneyError::NotAPair)?;
+        // A dollar per million tokens is 10^4 ticks per token, so four decimals are whole ticks.
+        let ticks = |text: &str| {
+            let ticks = decimal(text, 4)?;
+            u64::try_from(ticks).ok().filter(|ticks| *ticks <= MAX_PRICE).ok_or(MoneyError::TooMuch)
+        };
+        Ok(Self::per_token(TicksPerInput(ticks(input)?), TicksPerOutput(ticks(output)?)))
+    }
+}
+
+/// The highest price taken: 100,000 US dollars per million tokens.
+const MAX_PRICE: u64 = 1_000_000_000;
+
+/// Reads an amount of US dollars: `1`, `0.50`, `$12.5`. Ten decimal places at most.
+///
+/// # Errors
+/// [`MoneyError`]; a sign is not an amount.
+pub fn parse_usd(text: &str) -> Result<Money, MoneyError> {
+    let text = text.trim();
+    decimal(text.strip_prefix('$').unwrap_or(text), 10).map(Money::from_ticks)
+}
+
+/// A decimal number in units of 10^-places.
+fn decimal(text: &str, places: u32) -> Result<i128, MoneyError> {
+    let text = text.trim();
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if (whole.is_empty() && rest.is_empty()) || !digits(whole) || !digits(rest) {
+        return Err(MoneyError::NotAnAmount);
+    }
+    let rest = rest.trim_end_matches('0');
+    let missing = places
+        .checked_sub(u32::try_from(rest.len()).unwrap_or(u32::MAX))
+        .ok_or(MoneyError::TooFine { most: places })?;
+    let number: i128 = format!("0{whole}{rest}").parse().map_err(|_| MoneyError::TooMuch)?;
+    let scaled = number.checked_mul(10_i128.pow(missing)).ok_or(MoneyError::TooMuch)?;
+    if scaled > i128::from(u64::MAX) { Err(MoneyError::TooMuch) } else { Ok(scaled) }
+}
+
+/// Prices by model, with their date.
+#[derive(Clone, Debug)]
+pub struct PriceTable {
+    rows: &'static [Row],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    name: &'static str,
+    price: Price,
+}
+
+const fn row(name: &'static str, input: u64, cached: u64, output: u64, long: Option<u64>) -> Row {
+    Row { name, price: Price { input, cached, output, long_context_from: long } }
+}
+
+/// docs.x.ai/developers/pricing as of September and October 2026; from 200,000 prompt tokens on
+/// the whole request costs double. Ticks per token: 20,000 = $2.00 per million.
+const CURRENT: [Row; 8] = [
+    row("grok-4.7", 20_000, 5_000, 60_000, LONG),
+    row("grok-4.6", 20_000, 5_000, 60_000, LONG),
+    row("grok-4.5", 20_000, 3_000, 60_000, LONG),
+    row("grok-4.3", 12_500, 2_000, 25_000, LONG),
+    row("grok-4.20-0309-reasoning", 12_500, 2_000, 25_000, LONG),
+    row("grok-4.20-0309-non-reasoning", 12_500, 2_000, 25_000, LONG),
+    row("grok-4.20-multi-agent-0309", 12_500, 2_000, 25_000, LONG),
+    row("grok-build-0.1", 10_000, 2_000, 20_000, LONG),
+];
+
+/// Models that are gone, for reading old records: recorded traffic and docs of 2024 to 2026.
+const PAST: [Row; 9] = [
+    row("grok-beta", 50_000, 50_000, 150_000, None),
+    row("grok-2-1212", 20_000, 20_000, 100_000, None),
+    row("grok-2-vision-1212", 20_000, 20_000, 100_000, None),
+    row("grok-2", 20_000, 20_000, 100_000, None),
+    row("grok-3", 30_000, 7_500, 150_000, None),
+    row("grok-3-mini", 3_000, 750, 5_000, None),
+    row("grok-4-0709", 30_000, 7_500, 150_000, None),
+    row("grok-4-fast", 2_000, 500, 5_000, None),
+    row("grok-4-1-fast", 2_000, 500, 5_000, None),
+];
+
+const LONG: Option<u64> = Some(200_000);
+
+const ALL: [Row; CURRENT.len() + PAST.len()] = {
+    let mut all = [CURRENT[0]; CURRENT.len() + PAST.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < CURRENT.len() { CURRENT[i] } else { PAST[i - CURRENT.len()] };
+        i += 1;
+    }
+    all
+};
+
+impl PriceTable {
+    /// The table that ships with this version.
+    pub const fn builtin() -> Self {
+        Self { rows: &ALL }
+    }
+
+    /// The date of its newest row.
+    pub const fn as_of(&self) -> &'static str {
+        "2026-10"
+    }
+
+    /// The price of a model, by its name, a dated form of it, or its alias `-latest`.
+    pub fn price(&self, model: &ModelId) -> Option<Price> {
+        let name = crate::tiers::canonical_name(model.as_str());
+        self.rows.iter().find(|row| row.name == name).map(|row| row.price)
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_million = |ticks: u64| Money::from_ticks(i128::from(ticks) * 1_000_000);
+        write!(
+            f,
+            "{} in, {} out per million tokens",
+            per_million(self.input),
+            per_million(self.output)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn price(model: &str) -> Price {
+        PriceTable::builtin().price(&model.into()).expect("a known model")
+    }
+
+    #[test]
+    fn recorded_costs_are_met_to_the_tick() {
+        let usage = Usage::new(204, 284).and_then(|usage| usage.with_cached_input(128));
+        let cost = price("grok-4.3").cost(&usage.expect("consistent"));
+        assert_eq!(cost.as_ticks(), 3_206_000);
+    }
+
+    #[test]
+    fn what_the_server_says_wins() {
+        let usage = Usage::new(204, 284).expect("consistent").with_cost(Money::from_ticks(7));
+        assert_eq!(price("grok-4.3").cost(&usage).as_ticks(), 7);
+    }
+
+    #[test]
+    fn a_long_prompt_doubles_the_whole_request() {
+        let below = price("grok-4.3").cost_of(199_999, 1_000);
+        let from = price("grok-4.3").cost_of(200_000, 1_000);
+        assert_eq!(below.as_ticks(), 199_999 * 12_500 + 25_000_000);
+        assert_eq!(from.as_ticks(), 2 * (200_000 * 12_500 + 25_000_000));
+    }
+
+    #[test]
+    fn aliases_and_dates_find_their_model_and_strangers_none() {
+        assert_eq!(price("grok-4.3-latest"), price("grok-4.3"));
+        assert_eq!(price("grok-4.3-0501"), price("grok-4.3"));
+        assert_eq!(price("grok-2-latest"), price("grok-2-1212"));
+        assert_eq!(PriceTable::builtin().price(&"gpt-5".into()), None);
+    }
+
+    #[test]
+    fn prices_and_amounts_are_read_exactly_or_refused() {
+        assert_eq!(
+            "2/6".parse(),
+            Ok(Price::per_token(TicksPerInput(20_000), TicksPerOutput(60_000)))
+        );
+        let fine: Price = "0.0001/.5".parse().expect("a price");
+        assert_eq!(fine.cost_of(1, 1).as_ticks(), 1 + 5_000);
+        assert_eq!("2".parse::<Price>(), Err(MoneyError::NotAPair));
+        assert_eq!("2/-6".parse::<Price>(), Err(MoneyError::NotAnAmount));
+        assert_eq!("0.00001/1".parse::<Price>(), Err(MoneyError::TooFine { most: 4 }));
+        assert_eq!("99999999999/1".parse::<Price>(), Err(MoneyError::TooMuch));
+        assert_eq!(parse_usd("$12.50"), Ok(Money::from_ticks(125_000_000_000)));
+        assert_eq!(parse_usd("1"), Ok(Money::from_usd(1)));
+        assert_eq!(parse_usd("1e3"), Err(MoneyError::NotAnAmount));
+        assert_eq!(parse_usd("-1"), Err(MoneyError::NotAnAmount));
+        assert_eq!(parse_usd(""), Err(MoneyError::NotAnAmount));
+        assert_eq!(parse_usd(&"9".repeat(60)), Err(MoneyError::TooMuch));
+    }
+}
