@@ -1,1 +1,64 @@
-//! placeholder
+//! Use all of your Grok quota and none beyond it: no 429, a known cost.
+//!
+//! The client estimates what a call will use, waits for its turn in the request and token limits
+//! at once, keeps spending below a cap, settles with what the server reports, adopts the limits
+//! that the server states, and backs off properly when told to.
+//!
+//! ```no_run
+//! use paceline::{Chat, Client};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // The key comes from XAI_API_KEY.
+//!     let client = Client::builder().build()?;
+//!     let mut calls = tokio::task::JoinSet::new();
+//!     for number in 1..=200 {
+//!         let client = client.clone();
+//!         calls.spawn(async move {
+//!             client.chat(&Chat::new("grok-4.3").user(format!("A fact about {number}?"))).await
+//!         });
+//!     }
+//!     while let Some(reply) = calls.join_next().await {
+//!         println!("{}", reply??.text().unwrap_or_default());
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | part | holds |
+//! |---|---|
+//! | [`Client`], [`ClientBuilder`] | calls, estimates, limits |
+//! | [`Chat`], [`JsonCall`], [`Path`] | what can be asked |
+//! | [`Reply`], [`Error`], [`ErrorKind`] | what comes back |
+//! | [`Permit`] | the middle alone, around somebody else's client |
+//! | [`RetryPolicy`] | what is tried again, by this layer alone |
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `reqwest` | yes | a transport, so that a builder without one works |
+//! | `mock` | no | `paceline_transport::mock` for tests of your program |
+//!
+//! It does not stream yet, shares no quota between processes, and never retries around the
+//! limits.
+
+mod attempt;
+mod builder;
+mod client;
+mod discover;
+mod error;
+mod permit;
+mod reply;
+mod request;
+mod retry;
+
+pub use builder::{ClientBuilder, XAI_BASE_URL, XAI_KEY_VARIABLE};
+pub use client::{Client, PastCall};
+pub use error::{Error, ErrorKind};
+pub use paceline_budget as budget;
+pub use paceline_core as core;
+pub use paceline_limiter as limiter;
+pub use paceline_transport as transport;
+pub use permit::Permit;
+pub use reply::Reply;
+pub use request::{Chat, JsonCall, Path};
+pub use retry::RetryPolicy;

@@ -1,0 +1,313 @@
+//! The client: one handle for estimating, waiting, sending and settling.
+//!
+//! It composes; the rules live in the crates below. Invariant: every call that was admitted is
+//! settled or cancelled exactly once, on every way out, a dropped future included.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use paceline_budget::{
+    Accuracy, CallShape, Estimate, Estimator, Price, PriceTable, Record, SpendingCap, tiers,
+};
+use paceline_core::{
+    Admission, Amount, Demand, Dimension, LimitKey, ModelId, Money, Observation, Quota, UnixMillis,
+};
+use paceline_limiter::Snapshot;
+use paceline_limiter::tokio::SharedLimiter;
+use paceline_transport::{ApiKey, BaseUrl, Transport};
+
+use crate::attempt::Call;
+use crate::builder::ClientBuilder;
+use crate::discover::{Ceilings, Discover};
+use crate::error::{Error, ErrorKind};
+use crate::permit::Permit;
+use crate::reply::Reply;
+use crate::request::{Chat, JsonCall};
+use crate::retry::{RetryBudget, RetryPolicy};
+
+/// A client that uses all of a quota and none beyond it. Clones are cheap and share everything.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use paceline::{Chat, Client};
+/// # use paceline_transport::mock::MockTransport;
+/// # let transport = MockTransport::new().answer(200, r#"{
+/// #   "choices": [{"message": {"role": "assistant", "content": "An arachnid."}}],
+/// #   "usage": {"prompt_tokens": 140, "completion_tokens": 4, "total_tokens": 144}}"#);
+/// let client = Client::builder()
+/// #   .base_url("http://127.0.0.1:1/v1").transport(transport)
+///     .build()?;
+/// let reply = client.chat(&Chat::new("grok-4.3").user("What is a spider?")).await?;
+/// println!("{} ({:?})", reply.text().unwrap_or_default(), reply.cost());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) base: BaseUrl,
+    pub(crate) key: Option<ApiKey>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) admission: Arc<dyn Admission>,
+    limiter: Option<SharedLimiter>,
+    pub(crate) record: Option<Arc<dyn Record>>,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) retry_budget: Mutex<RetryBudget>,
+    pub(crate) estimator: Mutex<Estimator>,
+    discover: Mutex<Discover>,
+    prices: PriceTable,
+    price: Option<Price>,
+    has_cap: bool,
+    /// Why nothing more may be sent, once that is known.
+    pub(crate) stopped: Mutex<Option<(ErrorKind, String, Option<u16>)>>,
+    /// Refusals for the rate since the last good answer.
+    pub(crate) refusals: AtomicU64,
+    calls: AtomicU64,
+}
+
+pub(crate) struct Parts {
+    pub(crate) base: BaseUrl,
+    pub(crate) key: Option<ApiKey>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) limiter: Option<SharedLimiter>,
+    pub(crate) record: Option<Arc<dyn Record>>,
+    pub(crate) ceilings: Ceilings,
+    pub(crate) in_flight: Option<NonZeroU64>,
+    pub(crate) cap: Option<SpendingCap>,
+    pub(crate) price: Option<Price>,
+    pub(crate) retry: RetryPolicy,
+}
+
+/// A call of the past that a new client has to count, such as one from before a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PastCall {
+    /// The model whose limits it counts against.
+    pub model: ModelId,
+    /// When it was sent.
+    pub sent_at: UnixMillis,
+    /// When the server may have counted its tokens at the latest.
+    pub over_at: UnixMillis,
+    /// The tokens it used, or may have used.
+    pub total_tokens: u64,
+}
+
+impl PastCall {
+    /// A call by its model, times and tokens.
+    pub fn new(model: impl Into<ModelId>, sent_at: UnixMillis) -> Self {
+        Self { model: model.into(), sent_at, over_at: sent_at, total_tokens: 0 }
+    }
+
+    /// With the tokens it used, counted at the latest at `over_at`.
+    #[must_use]
+    pub const fn used(mut self, total_tokens: u64, over_at: UnixMillis) -> Self {
+        self.total_tokens = total_tokens;
+        self.over_at = over_at;
+        self
+    }
+}
+
+impl Client {
+    /// Sets a client up.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    pub(crate) fn from_parts(parts: Parts) -> Self {
+        let client = Self(Arc::new(Inner {
+            base: parts.base,
+            key: parts.key,
+            transport: parts.transport,
+            admission: parts.admission,
+            limiter: parts.limiter,
+            record: parts.record,
+            retry: parts.retry,
+            retry_budget: Mutex::new(RetryBudget::new()),
+            estimator: Mutex::new(Estimator::new()),
+            discover: Mutex::new(Discover::new(parts.ceilings)),
+            prices: PriceTable::builtin(),
+            price: parts.price,
+            has_cap: parts.cap.is_some(),
+            stopped: Mutex::new(None),
+            refusals: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+        }));
+        if let Some(cap) = parts.cap {
+            client.0.admission.observe(&cap.observation());
+        }
+        if let Some(most) = parts.in_flight {
+            let (key, dimension) = (LimitKey::All, Dimension::InFlight);
+            let quota = Quota::once(most);
+            client.0.admission.observe(&Observation::Stated { key, dimension, quota });
+        }
+        client
+    }
+
+    /// Sends a chat when its turn has come.
+    ///
+    /// # Errors
+    /// [`Error`]; its [`kind`](Error::kind) says what was retried before.
+    ///
+    /// # Cancel safety
+    /// Dropped before it was sent, everything it had reserved goes back; after that, what it
+    /// reserved counts as spent, because the server may charge it.
+    pub async fn chat(&self, chat: &Chat) -> Result<Reply, Error> {
+        let call = Call::chat(chat, self.name(chat.name()))?;
+        self.run(&call).await
+    }
+
+    /// Sends a JSON call to any endpoint when its turn has come. Errors and cancel safety as
+    /// [`Client::chat`].
+    ///
+    /// # Errors
+    /// As [`Client::chat`].
+    pub async fn json(&self, json: &JsonCall) -> Result<Reply, Error> {
+        let call = Call::json(json, self.name(json.name.as_deref()))?;
+        self.run(&call).await
+    }
+
+    /// Waits for the right to make a call with some other client; see [`Permit`].
+    ///
+    /// # Errors
+    /// [`Error`] where it can't be admitted.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives everything back.
+    pub async fn acquire(&self, demand: &Demand) -> Result<Permit, Error> {
+        if let Some(model) = demand.model_id() {
+            self.know(model);
+        }
+        let receipt = self.0.admission.acquire(demand).await.map_err(Error::refused)?;
+        Ok(Permit::new(Arc::clone(&self.0.admission), receipt))
+    }
+
+    /// What a chat will probably use.
+    pub fn estimate(&self, chat: &Chat) -> Estimate {
+        lock(&self.0.estimator).estimate(&chat.shape())
+    }
+
+    /// What a chat asks of the limits: the demand for [`Client::acquire`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] where there is a spending cap and the model has no price.
+    pub fn demand(&self, chat: &Chat) -> Result<Demand, Error> {
+        self.demand_of(&chat.shape())
+    }
+
+    /// The price of a model, if it is known.
+    pub fn price(&self, model: &ModelId) -> Option<Price> {
+        self.0.price.or_else(|| self.0.prices.price(model))
+    }
+
+    /// The state of every limit; `None` with an admission that is not ours.
+    pub fn limits(&self) -> Option<Snapshot> {
+        self.0.limiter.as_ref().map(SharedLimiter::snapshot)
+    }
+
+    /// How good the estimates of input tokens were so far.
+    pub fn accuracy(&self) -> Accuracy {
+        lock(&self.0.estimator).accuracy()
+    }
+
+    /// Counts a call of the past in the limits of its model. Does nothing with an admission that
+    /// is not ours.
+    pub fn count_past(&self, past: &PastCall) {
+        let Some(limiter) = &self.0.limiter else { return };
+        let model = tiers::canonical(&past.model);
+        self.know(&model);
+        let (now, wall) = (limiter.now(), wall_now());
+        let moment = |at: UnixMillis| {
+            if at > wall { now + at.since(wall) } else { now - wall.since(at) }
+        };
+        let scoped = Demand::new().model(model);
+        let one = scoped.clone().with(Dimension::Requests, Amount::exact(1));
+        limiter.record_past(&one, moment(past.sent_at));
+        let tokens = scoped.with(Dimension::TotalTokens, Amount::exact(past.total_tokens));
+        limiter.record_past(&tokens, moment(past.over_at));
+    }
+
+    /// Enters money as spent already, in the spending cap. Does nothing with an admission that
+    /// is not ours.
+    pub fn count_spent(&self, spent: Money) {
+        if let Some(limiter) = &self.0.limiter {
+            let money = Demand::new().with(Dimension::Money, Amount::exact(spent.as_amount()));
+            limiter.record_past(&money, limiter.now());
+        }
+    }
+
+    pub(crate) fn demand_of(&self, shape: &CallShape) -> Result<Demand, Error> {
+        self.know(shape.model());
+        let estimate = lock(&self.0.estimator).estimate(shape);
+        let (input, output) = (estimate.input(), estimate.output());
+        let demand = Demand::call(estimate.total())
+            .with(Dimension::InputTokens, input)
+            .with(Dimension::OutputTokens, output)
+            .completes(estimate.completion())
+            .model(shape.model().clone());
+        match self.price(shape.model()) {
+            Some(price) => {
+                let cost = |input, output| price.cost_of(input, output).as_amount();
+                let mean = cost(input.expected_amount(), output.expected_amount());
+                let most = cost(input.upper_amount(), output.upper_amount());
+                Ok(demand.with(Dimension::Money, Amount::expected(mean).upper(most)))
+            }
+            None if self.0.has_cap => Err(Error::new(
+                ErrorKind::Settings,
+                format!(
+                    "model {} has no known price, so a spending cap can't be kept",
+                    shape.model()
+                ),
+            )),
+            None => Ok(demand),
+        }
+    }
+
+    /// Sees to it that a model's limits are in force.
+    fn know(&self, model: &ModelId) {
+        let changes = lock(&self.0.discover).first_call(model);
+        self.tell(&changes);
+    }
+
+    pub(crate) fn learn_limits(&self, learn: impl FnOnce(&mut Discover) -> Vec<Observation>) {
+        let changes = learn(&mut lock(&self.0.discover));
+        self.tell(&changes);
+    }
+
+    fn tell(&self, changes: &[Observation]) {
+        for change in changes {
+            tracing::debug!(?change, "limit in force");
+            self.0.admission.observe(change);
+        }
+    }
+
+    fn name(&self, given: Option<&str>) -> String {
+        given.map_or_else(
+            || format!("call-{}", self.0.calls.fetch_add(1, Ordering::Relaxed) + 1),
+            str::to_owned,
+        )
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("host", &self.0.base.host()).finish_non_exhaustive()
+    }
+}
+
+/// Locks what no panic leaves in a wrong state.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Wall time, for records.
+pub(crate) fn wall_now() -> UnixMillis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let millis = since.unwrap_or(Duration::ZERO).as_millis();
+    UnixMillis::new(i64::try_from(millis).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,247 @@
+//! Which limits are in force for a model: the user's ceilings, the server's word, the tier table.
+//!
+//! Pure. Invariant: what is in force is never above the user's ceiling nor above the lowest that
+//! the server stated, and at least 1.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use paceline_budget::tiers::{self, Tier};
+use paceline_core::{Dimension, LimitKey, ModelId, Observation, Quota, Refill};
+use paceline_transport::error_body::RateReading;
+use paceline_transport::headers::{RateHeaders, StatedLimit};
+
+/// Ceilings that the user gives, and where to start below them.
+#[derive(Clone, Debug)]
+pub(crate) struct Ceilings {
+    pub(crate) rps: Option<NonZeroU64>,
+    pub(crate) rpm: Option<NonZeroU64>,
+    pub(crate) tpm: Option<NonZeroU64>,
+    /// The part of every limit that is used, in thousandths.
+    pub(crate) share: u32,
+    /// The tier whose table holds until the server has spoken; `None` for other hosts.
+    pub(crate) tier: Option<Tier>,
+}
+
+/// What is known per model.
+#[derive(Debug)]
+pub(crate) struct Discover {
+    ceilings: Ceilings,
+    models: BTreeMap<ModelId, Known>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    rpm: Stated,
+    rps: Stated,
+    tpm: Stated,
+    in_force: [Option<NonZeroU64>; 3],
+}
+
+/// One limit by those who state it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stated {
+    table: Option<u64>,
+    header: Option<StatedLimit>,
+    refusal: Option<u64>,
+}
+
+/// How many models are told apart; further ones go without limits of their own.
+const MAX_MODELS: usize = 1_000;
+
+impl Stated {
+    /// The lowest that the server stated; else the table's word. `None`: not limited.
+    fn in_force(&self) -> Option<u64> {
+        let header = match self.header {
+            Some(StatedLimit::Limit(limit)) => Some(Some(limit)),
+            Some(StatedLimit::Unlimited) => Some(None),
+            None => None,
+        };
+        match (header, self.refusal) {
+            (Some(Some(limit)), Some(refusal)) => Some(limit.min(refusal)),
+            (Some(Some(limit)), None) => Some(limit),
+            (_, Some(refusal)) => Some(refusal),
+            (Some(None), None) => None,
+            (None, None) => self.table,
+        }
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Discover {
+    pub(crate) fn new(ceilings: Ceilings) -> Self {
+        Self { ceilings, models: BTreeMap::new() }
+    }
+
+    /// The limits of a model that is called for the first time; nothing for a known one.
+    pub(crate) fn first_call(&mut self, model: &ModelId) -> Vec<Observation> {
+        if self.models.contains_key(model) || self.models.len() >= MAX_MODELS {
+            return Vec::new();
+        }
+        let row = self
+            .ceilings
+            .tier
+            .map(|tier| tiers::row(model, tier).unwrap_or_else(|| tiers::lowest(tier)));
+        let table = |limit: Option<u64>| Stated { table: limit, ..Stated::default() };
+        let known = Known {
+            rpm: table(row.map(|row| row.rpm)),
+            rps: table(row.map(|row| row.rps)),
+            tpm: table(row.map(|row| row.tpm)),
+            in_force: [None; 3],
+        };
+        self.models.insert(model.clone(), known);
+        self.changes(model)
+    }
+
+    /// Takes in what an answer's headers state.
+    pub(crate) fn headers(&mut self, model: &ModelId, headers: &RateHeaders) -> Vec<Observation> {
+        let Some(known) = self.models.get_mut(model) else { return Vec::new() };
+        if let Some(stated) = headers.limit_requests() {
+            known.rpm.header = Some(stated);
+            // The header is per minute; the server's own limit per second follows from it.
+            known.rps.header = Some(match stated {
+                StatedLimit::Limit(rpm) => StatedLimit::Limit(tiers::rps_of_rpm(rpm)),
+                StatedLimit::Unlimited => StatedLimit::Unlimited,
+            });
+        }
+        if let Some(stated) = headers.limit_tokens() {
+            known.tpm.header = Some(stated);
+        }
+        self.changes(model)
+    }
+
+    /// Takes in what a refusal states as `(actual/limit)`.
+    pub(crate) fn refusal(&mut self, model: &ModelId, rates: &[RateReading]) -> Vec<Observation> {
+        let Some(known) = self.models.get_mut(model) else { return Vec::new() };
+        for rate in rates.iter().filter(|rate| rate.limit > 0) {
+            let stated = match (rate.dimension, rate.window) {
+                (Dimension::Requests, SECOND) => &mut known.rps,
+                (Dimension::Requests, MINUTE) => &mut known.rpm,
+                (Dimension::TotalTokens, MINUTE) => &mut known.tpm,
+                _ => continue,
+            };
+            stated.refusal = Some(rate.limit);
+        }
+        self.changes(model)
+    }
+
+    /// What has to be told to the admission since it was told last.
+    fn changes(&mut self, model: &ModelId) -> Vec<Observation> {
+        let Some(known) = self.models.get_mut(model) else { return Vec::new() };
+        let ceilings = &self.ceilings;
+        let rps_ceiling = ceilings
+            .rps
+            .or_else(|| ceilings.rpm.and_then(|rpm| NonZeroU64::new(tiers::rps_of_rpm(rpm.get()))));
+        let limits = [
+            (Dimension::Requests, MINUTE, known.rpm, ceilings.rpm),
+            (Dimension::Requests, SECOND, known.rps, rps_ceiling),
+            (Dimension::TotalTokens, MINUTE, known.tpm, ceilings.tpm),
+        ];
+        let mut changes = Vec::new();
+        for (place, (dimension, window, stated, ceiling)) in limits.into_iter().enumerate() {
+            let lowest =
+                [stated.in_force(), ceiling.map(NonZeroU64::get)].into_iter().flatten().min();
+            let limit = lowest.map(|limit| part_of(limit, ceilings.share));
+            let before = std::mem::replace(&mut known.in_force[place], limit);
+            let key = LimitKey::Model(model.clone());
+            match limit {
+                _ if limit == before => {}
+                Some(limit) => {
+                    if let Ok(quota) = Quota::per(limit, window) {
+                        changes.push(Observation::Stated { key, dimension, quota });
+                    }
+                }
+                None => {
+                    let refill = Refill::Rolling(window);
+                    changes.push(Observation::Unlimited { key, dimension, refill });
+                }
+            }
+        }
+        changes
+    }
+}
+
+/// So many thousandths of a limit, rounded down, at least 1.
+fn part_of(limit: u64, share: u32) -> NonZeroU64 {
+    let part = u128::from(limit) * u128::from(share) / 1_000;
+    NonZeroU64::new(u64::try_from(part).unwrap_or(u64::MAX)).unwrap_or(NonZeroU64::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use paceline_core::UnixMillis;
+
+    use super::*;
+
+    fn discover(rpm: Option<u64>, tpm: Option<u64>, share: u32) -> Discover {
+        let (rpm, tpm) = (rpm.and_then(NonZeroU64::new), tpm.and_then(NonZeroU64::new));
+        Discover::new(Ceilings { rps: None, rpm, tpm, share, tier: Some(Tier::T0) })
+    }
+
+    fn headers(requests: &str, tokens: &str) -> RateHeaders {
+        let mut map = HeaderMap::new();
+        map.insert("x-ratelimit-limit-requests", requests.parse().expect("legal"));
+        map.insert("x-ratelimit-limit-tokens", tokens.parse().expect("legal"));
+        RateHeaders::parse(&map, UnixMillis::new(0))
+    }
+
+    /// The limits told, as (per minute, per second, tokens per minute); 0 where lifted.
+    fn told(changes: &[Observation]) -> [Option<u64>; 3] {
+        let mut told = [None; 3];
+        for change in changes {
+            let (dimension, window, limit) = match change {
+                Observation::Stated { dimension, quota, .. } => {
+                    (dimension, quota.window(), quota.limit().get())
+                }
+                Observation::Unlimited { dimension, refill: Refill::Rolling(window), .. } => {
+                    (dimension, Some(*window), 0)
+                }
+                other => panic!("{other:?}"),
+            };
+            let place = match (dimension, window) {
+                (Dimension::TotalTokens, _) => 2,
+                (_, Some(SECOND)) => 1,
+                _ => 0,
+            };
+            told[place] = Some(limit);
+        }
+        told
+    }
+
+    #[test]
+    fn a_model_starts_at_its_tier_and_a_stranger_at_the_lowest_row() {
+        let mut known = discover(None, None, 1_000);
+        let first = known.first_call(&"grok-4.3".into());
+        assert_eq!(told(&first), [Some(1_800), Some(37), Some(10_000_000)]);
+        assert_eq!(known.first_call(&"grok-4.3".into()), []);
+        let stranger = known.first_call(&"grok-99".into());
+        assert_eq!(told(&stranger), [Some(450), Some(9), Some(2_500_000)]);
+    }
+
+    #[test]
+    fn the_users_limit_is_a_ceiling_and_a_lower_one_of_the_server_wins() {
+        let model = "grok-4.3".into();
+        let mut known = discover(Some(480), Some(60_000), 1_000);
+        assert_eq!(told(&known.first_call(&model)), [Some(480), Some(10), Some(60_000)]);
+        assert_eq!(known.headers(&model, &headers("1800", "10000000")), []);
+        let lower = known.headers(&model, &headers("96", "30000"));
+        assert_eq!(told(&lower), [Some(96), Some(2), Some(30_000)]);
+        let higher = known.headers(&model, &headers("1800", "18446744073709551615"));
+        assert_eq!(told(&higher), [Some(480), Some(10), Some(60_000)]);
+    }
+
+    #[test]
+    fn the_server_overrules_the_table_both_ways() {
+        let model = "grok-4.3".into();
+        let mut known = discover(None, None, 500);
+        assert_eq!(told(&known.first_call(&model)), [Some(900), Some(18), Some(5_000_000)]);
+        let raised = known.headers(&model, &headers("9600", "9223372036854775807"));
+        assert_eq!(told(&raised), [Some(4_800), Some(100), Some(0)]);
+        let reading = RateReading::new(Dimension::TotalTokens, MINUTE, 65_605, 16_000);
+        assert_eq!(told(&known.refusal(&model, &[reading])), [None, None, Some(8_000)]);
+    }
+}
