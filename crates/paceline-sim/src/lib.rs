@@ -1,1 +1,28 @@
-//! placeholder
+//! A simulated Grok server: the rules, and an HTTP server on loopback that keeps them.
+//!
+//! It exists to be tried without a key, and to judge: it shares no code with the limiter, the
+//! estimator or the parsers of the other crates.
+//!
+//! ```
+//! use paceline_core::Instant;
+//! use paceline_sim::rules::{Decision, Limits, Rules};
+//!
+//! let mut rules = Rules::new(Limits::new().rpm(480));
+//! assert!(matches!(rules.arrive(Instant::ORIGIN, 140), Decision::Admitted(_)));
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`rules`] | when a call is admitted, and what it counts: exact, naive, pure |
+//! | `http` (feature `http`, default) | the server: chat completions, models, process, stats |
+//!
+//! It does not stream yet, and it answers with made-up prose.
+
+#[cfg(feature = "http")]
+pub mod http;
+pub mod rules;
+
+/// The example of the README, compiled and run.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

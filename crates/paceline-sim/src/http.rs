@@ -1,0 +1,208 @@
+//! The HTTP server on 127.0.0.1, and nowhere else.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::rules::Limits;
+
+mod answer;
+mod grok;
+mod models;
+mod options;
+mod refusal;
+mod tokens;
+
+pub use grok::Grok;
+pub use options::{Latency, ServerOptions};
+
+/// A running server; dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    grok: Grok,
+    addr: SocketAddr,
+    stop: watch::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// What a server has counted since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Calls that arrived, refused ones included.
+    pub arrived: u64,
+    /// Calls that were worked on to their end.
+    pub ok: u64,
+    /// Calls refused for a rate.
+    pub status_429: u64,
+    /// Refusals by limit; one call may be refused by several.
+    pub by_limit: ByLimit,
+    /// Input tokens of the calls that were worked on.
+    pub input_tokens: u64,
+    /// Output tokens of the same, reasoning included.
+    pub output_tokens: u64,
+}
+
+/// Refusals by limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ByLimit {
+    /// By requests per second.
+    pub rps: u64,
+    /// By requests per minute.
+    pub rpm: u64,
+    /// By tokens per minute.
+    pub tpm: u64,
+}
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Another program listens on the port.
+    #[error("port {port} is in use")]
+    PortInUse {
+        /// The port.
+        port: u16,
+    },
+    /// The port can't be listened on.
+    #[error("port {port} can't be listened on")]
+    Bind {
+        /// The port.
+        port: u16,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The tokenizer file can't be used.
+    #[error("{} is no tokenizer that can be used: {reason}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The largest request that is read: 32 MiB.
+const REQUEST_CAP: usize = 32 << 20;
+/// How long calls in flight may take to end at a shutdown.
+const GRACE: Duration = Duration::from_secs(2);
+
+impl Server {
+    /// Starts a server. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`] where the port or the tokenizer can't be used.
+    pub async fn start(options: ServerOptions) -> Result<Self, StartError> {
+        let port = options.port;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| {
+            if source.kind() == std::io::ErrorKind::AddrInUse {
+                StartError::PortInUse { port }
+            } else {
+                StartError::Bind { port, source }
+            }
+        })?;
+        let addr = listener.local_addr().map_err(|source| StartError::Bind { port, source })?;
+        let grok = Grok::new(options)?;
+        let router = Router::new().fallback(serve).with_state(grok.clone());
+        let (stop, mut stopped) = watch::channel(());
+        let task = tokio::spawn(async move {
+            let stopped = async move {
+                // An error means that the server was dropped: stop as well.
+                let _ = stopped.changed().await;
+            };
+            // Accepting goes on over passing errors; there is nothing to hand up.
+            let _ = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
+        });
+        Ok(Self { grok, addr, stop, task })
+    }
+
+    /// The base address for clients, such as `http://127.0.0.1:8080/v1`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.addr)
+    }
+
+    /// Where it listens.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What it has counted.
+    pub fn stats(&self) -> Stats {
+        self.grok.stats()
+    }
+
+    /// Puts other limits in force for every model.
+    pub fn set_limits(&self, limits: Limits) {
+        self.grok.set_limits(limits);
+    }
+
+    /// Answers the next `n` calls with this status and body.
+    pub fn fail_next(&self, n: u32, status: StatusCode, body: impl Into<String>) {
+        self.grok.fail_next(n, status, body);
+    }
+
+    /// Breaks the connections of the next `n` calls before an answer.
+    pub fn drop_next(&self, n: u32) {
+        self.grok.drop_next(n);
+    }
+
+    /// Waits until the server ends, which it does only when something fails.
+    pub async fn run(mut self) {
+        let _ = (&mut self.task).await;
+    }
+
+    /// Stops accepting, lets calls in flight end for two seconds at most, and ends.
+    pub async fn shutdown(mut self) {
+        let _ = self.stop.send(());
+        let _ = tokio::time::timeout(GRACE, &mut self.task).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(State(grok): State<Grok>, request: Request) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let bytes: Bytes = match Limited::new(body, REQUEST_CAP).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => {
+            let text = "The request is larger than 32 MiB.";
+            return refusal::plain(StatusCode::PAYLOAD_TOO_LARGE, "invalid-argument", text)
+                .map(Body::from);
+        }
+    };
+    match grok.handle(http::Request::from_parts(head, bytes)).await {
+        Some(answer) => answer.map(Body::from),
+        None => Response::new(Body::new(Broken)),
+    }
+}
+
+/// A body that breaks at once, so that the connection is closed without a whole answer.
+struct Broken;
+
+impl http_body::Body for Broken {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+    }
+}
