@@ -1,1 +1,90 @@
-fn main() {}
+//! Paceline's automation: everything that a person or a workflow runs, in one program.
+//!
+//! It does not build anything into the crates and keeps no state of its own but benchmark results
+//! in the target folder. Whatever was asked for and not done is said; nothing unfinished exits
+//! with 0.
+
+mod bench;
+mod ci;
+mod deps;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::shell::{Outcome, Workspace, complain};
+
+/// Paceline's automation.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// The quick gate: formatting, tidiness, dependencies, lints, documentation, tests.
+    Test {
+        /// Also the suites that need a program beside Rust, separated by commas.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        with: Vec<test::Suite>,
+    },
+    /// The dependency arrows and the allow-list of third-party crates.
+    Deps,
+    /// What no compiler checks: lengths, layout, leftovers.
+    Tidy,
+    /// Measures; writes the rows to target/paceline-bench/NAME.json.
+    Bench(bench::Arguments),
+    /// The quick gate; with --full also what is slow, where its tool is installed.
+    Ci {
+        /// Also what is slow.
+        #[arg(long)]
+        full: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(task: &Task) -> Outcome {
+    let workspace = Workspace::find();
+    match task {
+        Task::Test { with } => test::run(&workspace, with),
+        Task::Deps => deps::run(&workspace),
+        Task::Tidy => tidy::run(&workspace),
+        Task::Bench(arguments) => bench::run(&workspace, arguments),
+        Task::Ci { full: false } => test::run(&workspace, &[]),
+        Task::Ci { full: true } => ci::run(&workspace),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn suites_are_separated_by_commas_and_an_unknown_one_is_an_error() {
+        let given = |with: &str| Arguments::try_parse_from(["xtask", "test", "--with", with]);
+        let Task::Test { with } = given("redis,browser").unwrap().task else { panic!() };
+        assert_eq!(with, [test::Suite::Redis, test::Suite::Browser]);
+        assert!(given("redis,postgres").unwrap_err().to_string().contains("postgres"));
+    }
+}

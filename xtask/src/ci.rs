@@ -1,0 +1,136 @@
+//! `cargo xtask ci --full`: the quick gate, then what is slow, where its tool is installed.
+//!
+//! It installs nothing. Invariants: a tool that is missing is named as not run and never counts
+//! as passed; the exit code is another than 0 only where something that ran has failed.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::shell::{Failure, Outcome, Workspace, finish, say};
+use crate::test;
+
+/// A slow check by a tool that may be missing.
+struct Slow {
+    name: &'static str,
+    /// Ends well only where the tool is installed.
+    probe: &'static [&'static str],
+    /// The arguments of cargo that run it.
+    run: &'static [&'static str],
+}
+
+/// The slow checks, the quickest first.
+const SLOW: [Slow; 5] = [
+    Slow {
+        name: "deny",
+        probe: &["deny", "--version"],
+        run: &["deny", "--workspace", "--all-features", "check", "advisories", "bans", "sources"],
+    },
+    Slow { name: "audit", probe: &["audit", "--version"], run: &["audit"] },
+    Slow {
+        name: "powerset",
+        probe: &["hack", "--version"],
+        run: &["hack", "check", "--workspace", "--feature-powerset", "--no-dev-deps", "--locked"],
+    },
+    Slow {
+        name: "miri",
+        probe: &["+nightly", "miri", "--version"],
+        run: &["+nightly", "miri", "test", "-p", "paceline-core", "-p", "paceline-budget", "--lib"],
+    },
+    Slow {
+        name: "mutants",
+        probe: &["mutants", "--version"],
+        run: &["mutants", "-p", "paceline-core", "-p", "paceline-limiter", "-p", "paceline-budget"],
+    },
+];
+
+/// What belongs to the full run and does not exist, each with the reason.
+const MISSING: [&str; 3] =
+    ["loom (no such suite yet)", "fuzz (no such suite yet)", "semver (nothing is published yet)"];
+
+/// How one slow check went.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Passed,
+    Failed(String),
+    NotInstalled,
+}
+
+/// Runs the quick gate and every slow check whose tool is there.
+pub(crate) fn run(workspace: &Workspace) -> Outcome {
+    test::gate(workspace)?;
+    let ended: Vec<_> = SLOW.iter().map(|slow| (slow.name, run_one(workspace, slow))).collect();
+    say(format!("not run: {}", not_run(&ended).join(", ")));
+    verdict(&ended)
+}
+
+fn run_one(workspace: &Workspace, slow: &Slow) -> Ended {
+    // By name and not by path, so that `+toolchain` reaches rustup.
+    let cargo = |arguments: &[&str]| -> Command {
+        let mut command = workspace.command("cargo");
+        command.args(arguments).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+        command
+    };
+    let mut probe = cargo(slow.probe);
+    probe.stdout(Stdio::null()).stderr(Stdio::null());
+    if finish(probe).is_err() {
+        return Ended::NotInstalled;
+    }
+    say(format!("slow {}: cargo {}", slow.name, slow.run.join(" ")));
+    let start = Instant::now();
+    match finish(cargo(slow.run)) {
+        Ok(()) => {
+            say(format!("slow {}: ok in {:.1} s", slow.name, start.elapsed().as_secs_f64()));
+            Ended::Passed
+        }
+        Err(why) => {
+            say(format!("slow {}: failed: {why}", slow.name));
+            Ended::Failed(format!(
+                "{}: {why}; to repeat it: cargo {}",
+                slow.name,
+                slow.run.join(" ")
+            ))
+        }
+    }
+}
+
+fn not_run(ended: &[(&str, Ended)]) -> Vec<String> {
+    let missing = ended.iter().filter(|(_, ended)| *ended == Ended::NotInstalled);
+    let missing = missing.map(|(name, _)| format!("{name} (tool not installed)"));
+    missing.chain(MISSING.map(String::from)).collect()
+}
+
+fn verdict(ended: &[(&str, Ended)]) -> Outcome {
+    let failed: Vec<&str> = ended
+        .iter()
+        .filter_map(|(_, ended)| match ended {
+            Ended::Failed(why) => Some(why.as_str()),
+            Ended::Passed | Ended::NotInstalled => None,
+        })
+        .collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failure::check(failed.join("\n"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tool_is_named_and_does_not_fail_the_run() {
+        let ended = [("deny", Ended::NotInstalled), ("audit", Ended::Passed)];
+        assert_eq!(not_run(&ended)[0], "deny (tool not installed)");
+        assert!(!not_run(&ended).iter().any(|line| line.contains("audit")));
+        assert_eq!(verdict(&ended), Ok(()));
+    }
+
+    #[test]
+    fn a_tool_that_ran_and_failed_fails_the_run() {
+        let ended = [("deny", Ended::NotInstalled), ("miri", Ended::Failed("miri: broken".into()))];
+        assert_eq!(verdict(&ended), Err(Failure::check("miri: broken")));
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_is_found_missing() {
+        let slow = Slow { name: "none", probe: &["no-such-tool-of-cargo"], run: &["--version"] };
+        assert_eq!(run_one(&Workspace::find(), &slow), Ended::NotInstalled);
+    }
+}
