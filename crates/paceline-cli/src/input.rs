@@ -16,13 +16,13 @@ use crate::error::UserError;
 
 mod parse;
 
-pub(crate) use parse::{KNOWN_FIELDS, Row, RowRequest};
 use parse::{Format, Parser};
+pub(crate) use parse::{Row, RowRequest};
 
 /// How rows become requests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InputOptions {
-    /// The field or column that holds the prompt, where it is not one of [`KNOWN_FIELDS`].
+    /// The field or column that holds the prompt, where it is not one of those that are looked for.
     pub(crate) field: Option<String>,
     /// Everything else that makes up the effective request, for ids by content.
     pub(crate) settings: Value,
@@ -128,11 +128,7 @@ impl Input {
     /// Where the file can't be opened any more; each row, where the file has changed.
     pub(crate) fn read(&self) -> Result<Rows, UserError> {
         let lines = Lines::open(&self.path)?;
-        Ok(Rows {
-            path: self.path.clone(),
-            lines,
-            parser: Parser::new(self.format, &self.options),
-        })
+        Ok(Rows { path: self.path.clone(), lines, parser: Parser::new(self.format, &self.options) })
     }
 }
 
@@ -223,7 +219,10 @@ impl Lines {
             Err(error) => {
                 let what = format!("line {} of {} is not UTF-8", self.line, self.path.display());
                 Err(UserError::usage(what)
-                    .cause(format!("the byte at column {} is not part of a character", error.valid_up_to() + 1))
+                    .cause(format!(
+                        "the byte at column {} is not part of a character",
+                        error.valid_up_to() + 1
+                    ))
                     .hint("save the file as UTF-8, for example with `iconv -t UTF-8`"))
             }
         }

@@ -215,6 +215,12 @@ impl Client {
         lock(&self.0.estimator).accuracy()
     }
 
+    /// Admits nothing any more. What is in flight goes on to its end; what waits waits for ever,
+    /// and may be dropped.
+    pub fn close(&self) {
+        self.0.admission.pause(&LimitKey::All, None, paceline_core::Instant::MAX);
+    }
+
     /// Counts a call of the past in the limits of its model. Does nothing with an admission that
     /// is not ours.
     pub fn count_past(&self, past: &PastCall) {

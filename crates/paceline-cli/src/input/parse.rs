@@ -11,8 +11,7 @@ use super::{InputOptions, hex};
 use crate::error::UserError;
 
 /// The fields that hold a prompt, in the order in which they are looked for.
-pub(crate) const KNOWN_FIELDS: [&str; 6] =
-    ["messages", "turns", "prompt", "question", "text", "input"];
+const KNOWN_FIELDS: [&str; 6] = ["messages", "turns", "prompt", "question", "text", "input"];
 
 /// One row of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -220,13 +219,14 @@ impl Place<'_> {
         let present: Vec<&str> = row.keys().take(12).map(String::as_str).collect();
         let cause = format!("its fields are {}", present.join(", "));
         let known = KNOWN_FIELDS.join(", ");
-        self.error(&what)
-            .cause(cause)
-            .hint(format!("name the field with --field, or use one of {known}, or custom_id and body"))
+        self.error(&what).cause(cause).hint(format!(
+            "name the field with --field, or use one of {known}, or custom_id and body"
+        ))
     }
 
     fn wrong_type(&self, field: &str, value: &Value, wanted: &str) -> UserError {
-        self.error(&format!("has a {field:?} that is {}", kind(value))).hint(format!("make it {wanted}"))
+        self.error(&format!("has a {field:?} that is {}", kind(value)))
+            .hint(format!("make it {wanted}"))
     }
 
     /// What a prompt field says: text, a list of messages, or a list of turns.

@@ -20,7 +20,8 @@ fn read_with(
     File::create(&path).expect("a file").write_all(content.as_ref()).expect("written");
     let mut seen = Vec::new();
     let input = Input::open(&path, options, |row| seen.push(row.clone()))?;
-    let again: Vec<Row> = input.read().expect("still there").map(|row| row.expect("checked")).collect();
+    let again: Vec<Row> =
+        input.read().expect("still there").map(|row| row.expect("checked")).collect();
     assert_eq!(seen, again, "both passes see the same rows");
     assert_eq!(input.rows(), seen.len() as u64);
     Ok((input, seen))
@@ -52,7 +53,8 @@ fn every_known_field_holds_a_prompt() {
     let (_, rows) = read("a.jsonl", turns).expect("legal");
     assert_eq!(rows[0].id, "7");
     assert_eq!(rows[0].request, RowRequest::Turns(vec!["a".into(), "b".into()]));
-    let messages = r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}"#;
+    let messages =
+        r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}"#;
     let (_, rows) = read("a.jsonl", messages).expect("legal");
     assert!(matches!(&rows[0].request, RowRequest::Messages(list) if list.len() == 2));
 }
@@ -113,9 +115,10 @@ fn faults_are_named_with_their_line_and_what_to_do() {
     refused("a.jsonl", "{\"turns\": []}", &["line 1", "empty"]);
     refused("a.jsonl", "{\"id\": {}, \"prompt\": \"a\"}", &["line 1", "id", "an object"]);
     refused("a.txt", b"fine\nnot \xff\n", &["line 2", "UTF-8", "column 5"]);
-    let same = "{\"id\": \"x\", \"text\": \"a\"}\n{\"text\": \"b\"}\n{\"id\": \"x\", \"text\": \"c\"}";
+    let same =
+        "{\"id\": \"x\", \"text\": \"a\"}\n{\"text\": \"b\"}\n{\"id\": \"x\", \"text\": \"c\"}";
     refused("a.jsonl", same, &["lines 1 and 3", "\"x\""]);
-    refused("a.tsv", "question\tanswer\n\"a\"\tb\nc", &[]);
+    refused("a.tsv", "answer\tquestion\na\tb\nc", &["line 3", "1 columns", "column 2"]);
 }
 
 #[test]

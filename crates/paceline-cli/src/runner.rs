@@ -1,0 +1,347 @@
+//! The loop that keeps rows going: starts them, writes them, and knows when to stop.
+//!
+//! Invariant: a row is written once, or is still to do. Rows that wait are bounded by
+//! `--max-in-flight`.
+
+use std::collections::VecDeque;
+use std::iter::Take;
+use std::sync::Arc;
+use std::time::Duration;
+
+use paceline::{Client, Error, ErrorKind};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep_until, timeout};
+
+use crate::args::RunArgs;
+use crate::error::{
+    EXIT_BUDGET, EXIT_DONE, EXIT_FAILED_ROWS, EXIT_INTERRUPTED, EXIT_STOPPED, UserError, warn,
+};
+use crate::input::{Input, Row, Rows};
+use crate::output::{Origin, Output};
+use crate::progress::Progress;
+use crate::row::{Finished, Settings};
+use crate::tally::Tally;
+
+/// A run under way.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    rows: Take<Rows>,
+    again: VecDeque<(Row, u32)>,
+    output: Output,
+    origin: Origin,
+    client: Client,
+    settings: Arc<Settings>,
+    pub(crate) tally: Arc<Tally>,
+    tasks: JoinSet<(Finished, u32)>,
+    most_at_once: usize,
+    max_failures: u64,
+    max_outage: Duration,
+    quiet: bool,
+    outage: Option<Outage>,
+    pub(crate) counts: RowCounts,
+    /// The first failures, while they are all alike and nothing has succeeded.
+    alike: Option<(String, u64)>,
+    pub(crate) errors: Vec<(String, u64, String)>,
+}
+
+/// Rows by what became of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RowCounts {
+    pub(crate) total: u64,
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Finished,
+    FailedRows,
+    TooManyFailures,
+    Budget(String),
+    Stopped(String),
+    Interrupted,
+}
+
+/// The server does not answer: one probe at a time.
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    next_probe: Instant,
+    pause: Duration,
+}
+
+/// So many failures, all alike and nothing else, end a run.
+const ALIKE: u64 = 20;
+/// A row that fails so often in passing ways while others succeed has failed for good.
+const TRIES: u32 = 4;
+/// Error groups kept for the summary.
+const GROUPS: usize = 50;
+/// How long in-flight rows may take after an interrupt.
+const GRACE: Duration = Duration::from_secs(30);
+const PROBE_MOST: Duration = Duration::from_secs(30);
+
+impl End {
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Finished => EXIT_DONE,
+            Self::FailedRows | Self::TooManyFailures => EXIT_FAILED_ROWS,
+            Self::Budget(_) => EXIT_BUDGET,
+            Self::Stopped(_) => EXIT_STOPPED,
+            Self::Interrupted => EXIT_INTERRUPTED,
+        }
+    }
+}
+
+impl Runner {
+    pub(crate) fn new(
+        args: &RunArgs,
+        input: &Input,
+        output: Output,
+        origin: Origin,
+        client: Client,
+        settings: Settings,
+        tally: Arc<Tally>,
+    ) -> Result<Self, UserError> {
+        let most = args.limit.map_or(u64::MAX, Into::into);
+        let rows = input.read()?.take(usize::try_from(most).unwrap_or(usize::MAX));
+        let counts = RowCounts { total: input.rows().min(most), ..RowCounts::default() };
+        let at_once = usize::try_from(args.max_in_flight.get()).unwrap_or(usize::MAX);
+        Ok(Self {
+            rows,
+            again: VecDeque::new(),
+            output,
+            origin,
+            client,
+            settings: Arc::new(settings),
+            tally,
+            tasks: JoinSet::new(),
+            // As many again may wait, so that whoever leaves is followed at once.
+            most_at_once: at_once.saturating_mul(2).min(20_000),
+            max_failures: args.max_failures.unwrap_or(u64::MAX),
+            max_outage: args.max_outage,
+            quiet: args.quiet,
+            outage: None,
+            counts,
+            alike: None,
+            errors: Vec::new(),
+        })
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// Where the input changed or the output can't be written any more.
+    pub(crate) async fn run(&mut self) -> Result<End, UserError> {
+        let mut progress = Progress::new(self.quiet);
+        let mut tick = interval(progress.period());
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        tick.tick().await;
+        let end = loop {
+            let more = self.fill()?;
+            if self.tasks.is_empty() && !more {
+                break None;
+            }
+            let probe = self.outage.as_ref().map(|outage| outage.next_probe);
+            let probing = async {
+                match probe {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let end = tokio::select! {
+                Some(finished) = self.tasks.join_next() => self.take(finished)?,
+                () = probing, if self.tasks.is_empty() => None,
+                _ = tick.tick() => {
+                    progress.show(&self.counts, &self.tally, &self.client);
+                    None
+                }
+                _ = tokio::signal::ctrl_c() => Some(End::Interrupted),
+                () = crate::sim::terminated() => Some(End::Interrupted),
+            };
+            if end.is_some() {
+                break end;
+            }
+        };
+        progress.clear();
+        if let Some(end) = &end {
+            self.wind_down(end).await?;
+        }
+        let failed = self.counts.failed > 0;
+        Ok(end.unwrap_or(if failed { End::FailedRows } else { End::Finished }))
+    }
+
+    /// Starts rows up to the bound; `false` where none are left.
+    fn fill(&mut self) -> Result<bool, UserError> {
+        if let Some(outage) = &self.outage {
+            let may_probe = self.tasks.is_empty() && Instant::now() >= outage.next_probe;
+            if may_probe {
+                if let Some((row, tries)) = self.again.pop_front() {
+                    self.start(row, tries);
+                }
+            }
+            return Ok(true);
+        }
+        while self.tasks.len() < self.most_at_once {
+            if let Some((row, tries)) = self.again.pop_front() {
+                self.start(row, tries);
+                continue;
+            }
+            let Some(row) = self.rows.next() else { return Ok(false) };
+            let row = row?;
+            if self.output.is_done(&row.id) {
+                self.counts.skipped += 1;
+            } else if self.output.has_failed(&row.id) {
+                self.counts.failed += 1;
+            } else {
+                self.start(row, 1);
+            }
+        }
+        Ok(true)
+    }
+
+    fn start(&mut self, row: Row, tries: u32) {
+        let (client, settings) = (self.client.clone(), Arc::clone(&self.settings));
+        self.tasks.spawn(async move { (settings.run(&client, row).await, tries) });
+    }
+
+    /// Takes a finished row: writes it, or puts it back; says whether the run is over.
+    fn take(
+        &mut self,
+        finished: Result<(Finished, u32), tokio::task::JoinError>,
+    ) -> Result<Option<End>, UserError> {
+        let (finished, tries) = match finished {
+            Ok(finished) => finished,
+            Err(error) if error.is_cancelled() => return Ok(None),
+            Err(error) => return Err(UserError::usage("a row broke the program").cause(error)),
+        };
+        let Err(error) = &finished.result else {
+            self.output.append(&finished.out_row(), self.origin)?;
+            self.counts.done += 1;
+            self.alike = Some((String::new(), 0));
+            if self.outage.take().is_some() {
+                warn("the server answers again");
+            }
+            return Ok(None);
+        };
+        if error.kind() == ErrorKind::BudgetReached {
+            return Ok(Some(End::Budget(error.to_string())));
+        }
+        if error.ends_everything() {
+            return Ok(Some(End::Stopped(describe(error))));
+        }
+        let others_succeed = self.outage.is_none() && tries >= TRIES;
+        if error.is_retryable() && !others_succeed {
+            let end = self.suffer(error);
+            self.again.push_back((finished.row, tries + 1));
+            return Ok(end);
+        }
+        let (message, status) = (describe(error), error.status());
+        self.output.append(&finished.out_row(), self.origin)?;
+        self.counts.failed += 1;
+        self.group(&message, &finished.row.id);
+        Ok(self.judge_failure(&message, status))
+    }
+
+    /// Something passing went wrong: pause and probe, until it has lasted too long.
+    fn suffer(&mut self, error: &Error) -> Option<End> {
+        let now = Instant::now();
+        let Some(outage) = &mut self.outage else {
+            // A refused rate has been waited for already; it is no outage.
+            if error.kind() != ErrorKind::RateLimited {
+                warn(format!("{}; pausing, and trying one row at a time", describe(error)));
+                let pause = Duration::from_secs(1);
+                self.outage = Some(Outage { since: now, next_probe: now + pause, pause });
+            }
+            return None;
+        };
+        if now >= outage.next_probe {
+            outage.pause = (outage.pause * 2).min(PROBE_MOST);
+            outage.next_probe = now + outage.pause;
+        }
+        let lasted = now - outage.since;
+        (lasted >= self.max_outage).then(|| {
+            let lasted = crate::time::spoken(lasted);
+            End::Stopped(format!("no good answer for {lasted}: {}", describe(error)))
+        })
+    }
+
+    fn judge_failure(&mut self, message: &str, status: Option<u16>) -> Option<End> {
+        if self.counts.failed > self.max_failures {
+            return Some(End::TooManyFailures);
+        }
+        // Too large a row says nothing of the next; a refusal by the server does.
+        status?;
+        let (first, count) = self.alike.get_or_insert_with(|| (message.to_owned(), 0));
+        if first != message {
+            self.alike = Some((String::new(), 0));
+            return None;
+        }
+        *count += 1;
+        (*count >= ALIKE)
+            .then(|| End::Stopped(format!("the first {ALIKE} rows failed alike: {message}")))
+    }
+
+    fn group(&mut self, message: &str, id: &str) {
+        if let Some((_, count, _)) = self.errors.iter_mut().find(|(group, ..)| group == message) {
+            *count += 1;
+        } else if self.errors.len() < GROUPS {
+            self.errors.push((message.to_owned(), 1, id.to_owned()));
+        }
+    }
+
+    /// No new sends; what is in flight may finish, within the grace time.
+    async fn wind_down(&mut self, end: &End) -> Result<(), UserError> {
+        self.client.close();
+        if *end == End::Interrupted {
+            warn("interrupted: letting what is in flight finish; once more stops at once");
+        }
+        let drain = async {
+            loop {
+                let in_flight = self.client.limits().map_or(0, |limits| limits.in_flight);
+                if in_flight == 0 || self.tasks.is_empty() {
+                    return Ok(());
+                }
+                // A look now and then, because those that only wait never end.
+                if let Ok(Some(finished)) =
+                    timeout(Duration::from_millis(50), self.tasks.join_next()).await
+                {
+                    self.take(finished)?;
+                }
+            }
+        };
+        let drained = tokio::select! {
+            drained = timeout(GRACE, drain) => drained.unwrap_or(Ok(())),
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        };
+        // Rows that were settled and not yet taken.
+        while let Some(finished) = self.tasks.try_join_next() {
+            self.take(finished)?;
+        }
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        drained
+    }
+
+    /// Rows neither done nor failed.
+    pub(crate) fn left(&self) -> u64 {
+        let RowCounts { total, done, failed, skipped } = self.counts;
+        total.saturating_sub(done + failed + skipped)
+    }
+}
+
+/// An error in one line, with its status and its cause.
+fn describe(error: &Error) -> String {
+    let mut text = error.to_string();
+    if let Some(source) = std::error::Error::source(error) {
+        let source = source.to_string();
+        if !text.contains(&source) {
+            text = format!("{text}: {source}");
+        }
+    }
+    match error.status() {
+        Some(status) => format!("{text} (status {status})"),
+        None => text,
+    }
+}

@@ -1,0 +1,93 @@
+//! What a run has sent and spent so far, kept while the journal is written.
+//!
+//! Memory: 24 bytes an attempt. Invariant: every attempt that left is counted once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use paceline_budget::{AverageUse, Ending, Intent, Outcome, Record, RecordError, Recorded};
+use paceline_core::{Money, UnixMillis};
+
+use crate::journal::Journal;
+
+/// A record that counts what passes on its way to the journal.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    journal: Journal,
+    counts: Mutex<Counts>,
+}
+
+/// The counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) requests: u64,
+    pub(crate) retries: u64,
+    pub(crate) by_status: BTreeMap<u16, u64>,
+    pub(crate) input_tokens: u64,
+    pub(crate) output_tokens: u64,
+    pub(crate) reasoning_tokens: u64,
+    pub(crate) cost: Money,
+    pub(crate) average_tokens: AverageUse,
+    pub(crate) average_cost: AverageUse,
+    /// Every attempt that left: when it was sent, when it was over, and its tokens.
+    pub(crate) calls: Vec<(i64, i64, u32)>,
+    open: HashMap<(String, u32), UnixMillis>,
+}
+
+impl Tally {
+    pub(crate) fn new(journal: Journal) -> Self {
+        Self { journal, counts: Mutex::default() }
+    }
+
+    /// A look at the counts.
+    pub(crate) fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    pub(crate) fn status_429(&self) -> u64 {
+        self.by_status.get(&429).copied().unwrap_or(0)
+    }
+
+    pub(crate) const fn total_tokens(&self) -> u64 {
+        self.input_tokens + self.output_tokens
+    }
+
+    fn close(&mut self, outcome: &Outcome) {
+        let key = (outcome.id.call.clone(), outcome.id.attempt);
+        let sent = self.open.remove(&key).unwrap_or(outcome.at);
+        if outcome.ending == Ending::NotSent {
+            return;
+        }
+        self.requests += 1;
+        self.retries += u64::from(outcome.id.attempt > 1);
+        if let Some(status) = outcome.status {
+            *self.by_status.entry(status).or_default() += 1;
+        }
+        self.cost += outcome.cost;
+        let mut tokens = 0;
+        if let Some(usage) = &outcome.usage {
+            tokens = usage.total_tokens();
+            self.input_tokens += usage.input_tokens();
+            self.output_tokens += usage.output_tokens();
+            self.reasoning_tokens += usage.reasoning_tokens();
+            self.average_tokens.add(tokens);
+            self.average_cost.add(outcome.cost.as_amount());
+        }
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        self.calls.push((sent.as_millis(), outcome.at.as_millis(), tokens));
+    }
+}
+
+impl Record for Tally {
+    fn intent<'a>(&'a self, intent: &'a Intent) -> Recorded<'a> {
+        self.counts().open.insert((intent.id.call.clone(), intent.id.attempt), intent.at);
+        self.journal.intent(intent)
+    }
+
+    fn outcome(&self, outcome: &Outcome) -> Result<(), RecordError> {
+        self.counts().close(outcome);
+        self.journal.outcome(outcome)
+    }
+}
