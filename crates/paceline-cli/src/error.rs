@@ -33,13 +33,6 @@ impl UserError {
         Self { exit: EXIT_USAGE, what: what.into(), causes: Vec::new(), hint: None }
     }
 
-    /// With another exit code.
-    #[must_use]
-    pub(crate) const fn exit(mut self, code: u8) -> Self {
-        self.exit = code;
-        self
-    }
-
     /// With one more cause.
     #[must_use]
     pub(crate) fn cause(mut self, cause: impl fmt::Display) -> Self {

@@ -124,7 +124,8 @@ impl Output {
     }
 
     /// How many rows it holds: answered, and failed.
-    pub(crate) fn counts(&self) -> (u64, u64) {
+    #[cfg(test)]
+    fn counts(&self) -> (u64, u64) {
         (self.done.len() as u64, self.failed.len() as u64)
     }
 

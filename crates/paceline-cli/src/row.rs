@@ -85,10 +85,9 @@ impl Settings {
         body.remove("stream_options");
         if let (Some(system), Some(Value::Array(messages))) =
             (&self.system, body.get_mut("messages"))
+            && messages.first().is_some_and(|message| message["role"] != "system")
         {
-            if messages.first().is_some_and(|message| message["role"] != "system") {
-                messages.insert(0, json!({ "role": "system", "content": system }));
-            }
+            messages.insert(0, json!({ "role": "system", "content": system }));
         }
         let cap = self.max_output_tokens.filter(|_| !body.contains_key("max_completion_tokens"));
         let chat = Chat::from_body(body).unwrap_or_else(|| Chat::new(self.model.as_str()));

@@ -55,7 +55,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let started = Instant::now();
     let mut runner = Runner::new(args, &input, output, origin, client.clone(), settings, tally)?;
     let end = runner.run().await?;
-    let summary = Summary::new(&runner, &end, &client, started.elapsed(), args.simulate);
+    let summary = Summary::new(&runner, &client, started.elapsed(), args.simulate);
     if !args.quiet {
         // The summary is for people; where stderr is closed nobody reads it.
         let _ = write!(std::io::stderr(), "{}", summary.for_people(&out, &end));

@@ -176,10 +176,8 @@ impl Runner {
     fn fill(&mut self) -> Result<bool, UserError> {
         if let Some(outage) = &self.outage {
             let may_probe = self.tasks.is_empty() && Instant::now() >= outage.next_probe;
-            if may_probe {
-                if let Some((row, tries)) = self.again.pop_front() {
-                    self.start(row, tries);
-                }
+            if may_probe && let Some((row, tries)) = self.again.pop_front() {
+                self.start(row, tries);
             }
             return Ok(true);
         }

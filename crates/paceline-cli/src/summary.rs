@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use paceline::Client;
-use paceline_core::{Dimension, LimitKey, Quota};
+use paceline_core::{Dimension, LimitKey};
 use paceline_limiter::LimitSnapshot;
 use serde_json::{Value, json};
 
@@ -40,13 +40,7 @@ struct QuotaUse {
 }
 
 impl Summary {
-    pub(crate) fn new(
-        runner: &Runner,
-        _end: &End,
-        client: &Client,
-        wall: Duration,
-        simulated: bool,
-    ) -> Self {
+    pub(crate) fn new(runner: &Runner, client: &Client, wall: Duration, simulated: bool) -> Self {
         let counts = runner.tally.counts().clone();
         let limits = client.limits().map(|limits| limits.limits).unwrap_or_default();
         let quota = limits
@@ -75,15 +69,7 @@ impl Summary {
         let mut say = |name: &str, what: String| {
             let _ = writeln!(text, "{name:<10}{what}");
         };
-        let what = match end {
-            End::Finished => "all rows are done".to_owned(),
-            End::FailedRows => "finished, with failed rows".to_owned(),
-            End::TooManyFailures => "stopped: more rows failed than --max-failures".to_owned(),
-            End::Budget(why) => format!("budget reached: {why}"),
-            End::Stopped(why) => format!("stopped: {why}"),
-            End::Interrupted => "interrupted".to_owned(),
-        };
-        say("run", format!("{what}{}", if self.simulated { " (simulated)" } else { "" }));
+        say("run", format!("{}{}", ended(end), if self.simulated { " (simulated)" } else { "" }));
         say(
             "rows",
             format!(
@@ -187,9 +173,20 @@ impl Summary {
     }
 }
 
+/// How it ended, in words.
+fn ended(end: &End) -> String {
+    match end {
+        End::Finished => "all rows are done".to_owned(),
+        End::FailedRows => "finished, with failed rows".to_owned(),
+        End::TooManyFailures => "stopped: more rows failed than --max-failures".to_owned(),
+        End::Budget(why) => format!("budget reached: {why}"),
+        End::Stopped(why) => format!("stopped: {why}"),
+        End::Interrupted => "interrupted".to_owned(),
+    }
+}
+
 impl QuotaUse {
     fn of(limit: &LimitSnapshot, counts: &Counts) -> Option<Self> {
-        let Quota { .. } = limit.quota;
         let window = limit.quota.window()?;
         let most = limit.quota.limit().get();
         // Requests are charged when they arrive, tokens when the call is over.

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use paceline_core::{
-    Actual, Blocked, Demand, Dimension, Instant, LimitKey, LimiterId, Observation, Quota, Receipt,
-    Refusal,
+    Actual, Blocked, Demand, Dimension, Instant, LimitKey, LimiterId, Quota, Receipt, Refusal,
 };
 
 use crate::limit::{Limit, LimitError};
@@ -17,6 +16,10 @@ use crate::profile::Profile;
 use crate::queue::{Queue, Ticket};
 use crate::snapshot::Snapshot;
 use crate::state::{Charge, LimitState, Verdict};
+
+mod observe;
+
+pub use observe::MAX_WIDENED;
 
 /// Several limits decided together, with a queue in front: the pure form.
 ///
@@ -366,47 +369,6 @@ impl Limiter {
         }
     }
 
-    /// Takes in what was learned about a limit.
-    ///
-    /// A stated limit that is not known yet is created as the profile keeps it. A refusal widens
-    /// the delay bound of the limit it names, up to [`MAX_WIDENED`](crate::MAX_WIDENED), and
-    /// where it says what the server had counted, the count is raised to that.
-    pub fn observe(&mut self, observation: &Observation, now: Instant) {
-        let now = self.advance(now);
-        match observation {
-            Observation::Stated { key, dimension, quota }
-                if !self.set_limit(key, *dimension, *quota, now) =>
-            {
-                let limit = self.profile.limit(key.clone(), *dimension, *quota, self.delay);
-                // The profile makes legal limits; past `MAX_LIMITS` further keys go without.
-                let _ = self.add(limit);
-            }
-            Observation::Unlimited { key, dimension, refill } => {
-                let gone = self.position(key, *dimension, |quota| quota.refill() == *refill);
-                if let Some(index) = gone {
-                    self.remove(index);
-                }
-            }
-            Observation::Remaining { key, dimension, remaining, .. } => {
-                self.each_named(key, Some(*dimension), |state| {
-                    if state.limit().quota().window() == Some(MINUTE) {
-                        state.tighten(*remaining, now);
-                    }
-                });
-            }
-            Observation::Refused { key, dimension, actual, limit } => {
-                self.each_named(key, *dimension, |state| {
-                    let states_it = *limit == Some(state.limit().quota().limit().get());
-                    if let (true, Some(actual), Some(limit)) = (states_it, actual, limit) {
-                        state.tighten(limit.saturating_sub(*actual), now);
-                    }
-                    state.widen(MAX_WIDENED, now);
-                });
-            }
-            _ => {}
-        }
-    }
-
     /// The state of every limit, for people and programs to look at.
     pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         let now = self.advance(now);
@@ -541,32 +503,6 @@ impl Limiter {
         })
     }
 
-    fn each_named(
-        &mut self,
-        key: &LimitKey,
-        dimension: Option<Dimension>,
-        mut edit: impl FnMut(&mut LimitState),
-    ) {
-        for index in self.by_key.get(key).into_iter().flatten() {
-            let Some(Some(state)) = self.limits.get_mut(*index) else { continue };
-            if dimension.is_none_or(|dimension| dimension == state.limit().dimension()) {
-                edit(state);
-            }
-        }
-    }
-
-    /// Removes a limit and what calls in flight were charged there.
-    fn remove(&mut self, index: usize) {
-        for call in self.outstanding.values_mut() {
-            call.charges.retain(|charge| charge.limit != index);
-        }
-        for indices in self.by_key.values_mut() {
-            indices.retain(|other| *other != index);
-        }
-        self.by_key.retain(|_, indices| !indices.is_empty());
-        self.limits[index] = None;
-    }
-
     fn edit(
         &mut self,
         receipt: Receipt,
@@ -609,14 +545,8 @@ fn is_later(a: Option<Instant>, b: Option<Instant>) -> bool {
     }
 }
 
-/// The widest that refusals make a delay bound.
-pub const MAX_WIDENED: Duration = Duration::from_secs(2);
-
 /// The shortest wait.
 const INSTANT: Duration = Duration::from_nanos(1);
-
-/// The window that `x-ratelimit-remaining-*` speaks of.
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// Numbers limiters apart within a process.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
