@@ -62,3 +62,9 @@ pub use permit::Permit;
 pub use reply::Reply;
 pub use request::{Chat, JsonCall, Path};
 pub use retry::RetryPolicy;
+
+/// The examples of the READMEs, compiled.
+#[cfg(all(doctest, feature = "reqwest"))]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeDoctests;
