@@ -11,6 +11,7 @@ use crate::error::{EXIT_USAGE, UserError};
 mod args;
 mod error;
 mod input;
+mod interrupts;
 mod journal;
 mod output;
 mod plan;

@@ -17,6 +17,7 @@ use crate::error::{
     EXIT_BUDGET, EXIT_DONE, EXIT_FAILED_ROWS, EXIT_INTERRUPTED, EXIT_STOPPED, UserError, warn,
 };
 use crate::input::{Input, Row, Rows};
+use crate::interrupts::Interrupts;
 use crate::output::{Origin, Output};
 use crate::progress::Progress;
 use crate::row::{Finished, Settings};
@@ -135,6 +136,7 @@ impl Runner {
     /// Where the input changed or the output can't be written any more.
     pub(crate) async fn run(&mut self) -> Result<End, UserError> {
         let mut progress = Progress::new(self.quiet);
+        let mut interrupts = Interrupts::listen();
         let mut tick = interval(progress.period());
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         tick.tick().await;
@@ -157,8 +159,7 @@ impl Runner {
                     progress.show(&self.counts, &self.tally, &self.client);
                     None
                 }
-                _ = tokio::signal::ctrl_c() => Some(End::Interrupted),
-                () = crate::sim::terminated() => Some(End::Interrupted),
+                () = interrupts.next() => Some(End::Interrupted),
             };
             if end.is_some() {
                 break end;
@@ -166,7 +167,7 @@ impl Runner {
         };
         progress.clear();
         if let Some(end) = &end {
-            self.wind_down(end).await?;
+            self.wind_down(end, &mut interrupts).await?;
         }
         let failed = self.counts.failed > 0;
         Ok(end.unwrap_or(if failed { End::FailedRows } else { End::Finished }))
@@ -290,7 +291,7 @@ impl Runner {
     }
 
     /// No new sends; what is in flight may finish, within the grace time.
-    async fn wind_down(&mut self, end: &End) -> Result<(), UserError> {
+    async fn wind_down(&mut self, end: &End, interrupts: &mut Interrupts) -> Result<(), UserError> {
         self.client.close();
         if *end == End::Interrupted {
             warn("interrupted: letting what is in flight finish; once more stops at once");
@@ -311,7 +312,7 @@ impl Runner {
         };
         let drained = tokio::select! {
             drained = timeout(GRACE, drain) => drained.unwrap_or(Ok(())),
-            _ = tokio::signal::ctrl_c() => Ok(()),
+            () = interrupts.next() => Ok(()),
         };
         // Rows that were settled and not yet taken.
         while let Some(finished) = self.tasks.try_join_next() {

@@ -145,8 +145,7 @@ impl Client {
         lock(&self.0.retry_budget).call();
         let mut attempt = 1;
         loop {
-            if let Some((kind, message, status)) = lock(&self.0.stopped).clone() {
-                let _ = status;
+            if let Some((kind, message)) = lock(&self.0.stopped).clone() {
                 return Err(Error::new(kind, message).after(attempt - 1));
             }
             let demand = self.demand_of(&call.shape)?;
@@ -154,7 +153,7 @@ impl Client {
                 End::Reply(reply) => return Ok(*reply),
                 End::Fail(error) => {
                     if error.ends_everything() {
-                        let stop = (error.kind(), error.to_string(), error.status());
+                        let stop = (error.kind(), error.to_string());
                         lock(&self.0.stopped).get_or_insert(stop);
                     }
                     return Err(error);
@@ -440,7 +439,8 @@ impl Client {
         self.0.admission.pause(&key, dimension, self.0.admission.now() + pause);
     }
 
-    /// Takes in the limits that an answer's headers state, and what they say is left.
+    /// Takes in the limits that an answer's headers state. What they say is left is not used yet:
+    /// replicas of the server disagree about it.
     fn adopt(&self, call: &Call, headers: &RateHeaders) {
         let model = call.shape.model();
         self.learn_limits(|discover| discover.headers(model, headers));
@@ -455,7 +455,7 @@ impl Client {
         let Some(record) = &self.0.record else { return };
         if let Err(error) = record.outcome(outcome) {
             tracing::error!(%error, "an outcome could not be recorded");
-            let stop = (ErrorKind::Record, format!("the record can't be kept: {error}"), None);
+            let stop = (ErrorKind::Record, format!("the record can't be kept: {error}"));
             lock(&self.0.stopped).get_or_insert(stop);
         }
     }

@@ -64,7 +64,7 @@ pub(crate) struct Inner {
     price: Option<Price>,
     has_cap: bool,
     /// Why nothing more may be sent, once that is known.
-    pub(crate) stopped: Mutex<Option<(ErrorKind, String, Option<u16>)>>,
+    pub(crate) stopped: Mutex<Option<(ErrorKind, String)>>,
     /// Refusals for the rate since the last good answer.
     pub(crate) refusals: AtomicU64,
     calls: AtomicU64,
