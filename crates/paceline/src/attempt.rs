@@ -148,8 +148,7 @@ impl Client {
             if let Some((kind, message)) = lock(&self.0.stopped).clone() {
                 return Err(Error::new(kind, message).after(attempt - 1));
             }
-            let demand = self.demand_of(&call.shape)?;
-            let (wait, error) = match self.attempt(call, attempt, &demand).await {
+            let (wait, error) = match self.attempt(call, attempt).await {
                 End::Reply(reply) => return Ok(*reply),
                 End::Fail(error) => {
                     if error.ends_everything() {
@@ -178,10 +177,10 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, call: &Call, attempt: u32, demand: &Demand) -> End {
-        let receipt = match self.0.admission.acquire(demand).await {
-            Ok(receipt) => receipt,
-            Err(refusal) => return End::Fail(Error::refused(refusal).after(attempt - 1)),
+    async fn attempt(&self, call: &Call, attempt: u32) -> End {
+        let (receipt, demand) = match self.admit(call).await {
+            Ok(admitted) => admitted,
+            Err(error) => return End::Fail(error.after(attempt - 1)),
         };
         let upper = |dimension| demand.amount(dimension).map_or(0, Amount::upper_amount);
         let mut reserved = Reserved {
@@ -192,7 +191,7 @@ impl Client {
             cost: Money::from_ticks(upper(Dimension::Money).into()),
             sent: None,
         };
-        if let Err(error) = self.intend(call, &reserved, demand).await {
+        if let Err(error) = self.intend(call, &reserved, &demand).await {
             return End::Fail(error.after(attempt - 1));
         }
         let request = match self.request(call) {
@@ -224,6 +223,16 @@ impl Client {
             }
             reply @ End::Reply(_) => reply,
         }
+    }
+
+    /// Waits for the call's turn. It is estimated only when it is among the first in line, so
+    /// that it is reserved with what the answers before it have taught.
+    async fn admit(&self, call: &Call) -> Result<(Receipt, Demand), Error> {
+        // The line is never closed, so this only ever waits.
+        let _place = self.0.line.acquire().await.ok();
+        let demand = self.demand_of(&call.shape)?;
+        let receipt = self.0.admission.acquire(&demand).await.map_err(Error::refused)?;
+        Ok((receipt, demand))
     }
 
     async fn intend(

@@ -18,6 +18,7 @@ use paceline_core::{
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
 use paceline_transport::{ApiKey, BaseUrl, Transport};
+use tokio::sync::Semaphore;
 
 use crate::attempt::Call;
 use crate::builder::ClientBuilder;
@@ -65,6 +66,8 @@ pub(crate) struct Inner {
     has_cap: bool,
     /// Why nothing more may be sent, once that is known.
     pub(crate) stopped: Mutex<Option<(ErrorKind, String)>>,
+    /// Who may stand in the admission's queue; first come, first served.
+    pub(crate) line: Semaphore,
     /// Refusals for the rate since the last good answer.
     pub(crate) refusals: AtomicU64,
     calls: AtomicU64,
@@ -135,6 +138,7 @@ impl Client {
             price: parts.price,
             has_cap: parts.cap.is_some(),
             stopped: Mutex::new(None),
+            line: Semaphore::new(IN_LINE),
             refusals: AtomicU64::new(0),
             calls: AtomicU64::new(0),
         }));
@@ -305,6 +309,9 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("host", &self.0.base.host()).finish_non_exhaustive()
     }
 }
+
+/// Calls that wait with an estimate made; all others wait without one.
+const IN_LINE: usize = 4;
 
 /// Locks what no panic leaves in a wrong state.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
