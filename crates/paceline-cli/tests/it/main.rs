@@ -201,6 +201,88 @@ fn files_of_another_run_are_refused_and_left_alone() {
 }
 
 #[test]
+fn a_second_run_into_the_same_file_is_kept_out_and_a_torn_line_is_mended() {
+    let place = Place::new();
+    place.prompts("in.txt", 3);
+    let torn = "{\"id\":\"x\",\"outp";
+    place.write("o.jsonl", torn);
+    let held = std::fs::OpenOptions::new().append(true).open(place.path("o.jsonl")).expect("there");
+    held.lock().expect("free");
+    let args = ["run", "in.txt", "--simulate", "--out", "o.jsonl"];
+    place.refused(&args, &["another run is writing o.jsonl", "--out"]);
+    drop(held);
+    let output = place.run(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(place.rows("o.jsonl").len(), 3);
+}
+
+/// A server that answers everything the same, for as long as the test runs.
+fn answering(status: &str, body: &str) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("bound"));
+    let length = body.len();
+    let answer =
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            // One read holds a whole small request; what it says does not matter.
+            let _ = stream.read(&mut [0; 65_536]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_bad_key_no_credits_and_no_entitlement_stop_the_run_resumable() {
+    let bodies = [
+        (
+            "400 Bad Request",
+            r#"{"code":"invalid-argument","error":"Incorrect API key provided: x."}"#,
+        ),
+        (
+            "403 Forbidden",
+            r#"{"error":"Your team t has either used all available credits or reached its monthly spending limit."}"#,
+        ),
+        (
+            "429 Too Many Requests",
+            r#"{"code":"resource-exhausted","error":"Requests per Minute (actual/limit): 0/0."}"#,
+        ),
+    ];
+    for (status, body) in bodies {
+        let place = Place::new();
+        place.prompts("in.txt", 5);
+        let url = answering(status, body);
+        let args = ["run", "in.txt", "--base-url", &url, "--max-in-flight", "1"];
+        let output = place.command(&args).env("XAI_API_KEY", "k-456").output().expect("it starts");
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(4), "{text}");
+        assert!(text.contains("5 left") && !text.contains("k-456"), "{text}");
+        assert!(place.rows("in.out.jsonl").is_empty(), "nothing failed for good");
+    }
+}
+
+#[test]
+fn failed_rows_stay_failed_until_they_are_to_be_run_again() {
+    let place = Place::new();
+    place.prompts("in.txt", 3);
+    let url = answering("400 Bad Request", r#"{"code":"invalid-argument","error":"No."}"#);
+    let run =
+        |args: &[&str]| place.command(args).env("XAI_API_KEY", "k").output().expect("it starts");
+    let first = run(&["run", "in.txt", "--base-url", &url]);
+    assert_eq!(first.status.code(), Some(1), "{}", stderr(&first));
+    let sim = Sim::start(&place, &[]);
+    let kept = run(&["run", "in.txt", "--base-url", &sim.1]);
+    assert_eq!(kept.status.code(), Some(1), "{}", stderr(&kept));
+    let again = run(&["run", "in.txt", "--base-url", &sim.1, "--retry-failed"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    let rows = place.rows("in.out.jsonl");
+    assert!(rows.len() == 3 && rows.iter().all(|row| row.get("error").is_none()));
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let place = Place::new();
     let sim = Sim::start(&place, &[]);
