@@ -293,12 +293,12 @@ fn a_port_in_use_is_named() {
 #[test]
 fn a_killed_run_goes_on_and_a_row_too_large_fails_alone() {
     let place = Place::new();
-    let sim = Sim::start(&place, &["--rpm", "480", "--tpm", "20000"]);
-    let large = "word ".repeat(30_000);
+    let sim = Sim::start(&place, &["--rpm", "480", "--tpm", "100000"]);
+    let large = "word ".repeat(120_000);
     let mut text: String = (0..12).map(|i| format!("What is {i}?\n")).collect();
     text.push_str(&large);
     place.write("in.txt", text);
-    let args = ["run", "in.txt", "--base-url", &sim.1, "--rpm", "480", "--tpm", "20000"];
+    let args = ["run", "in.txt", "--base-url", &sim.1, "--rpm", "480", "--tpm", "100000"];
     let mut first = place
         .command(&args)
         .env("XAI_API_KEY", "k")
