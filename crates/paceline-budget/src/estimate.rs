@@ -111,11 +111,17 @@ pub struct Accuracy {
     pub bias: f64,
     /// Σ |estimate − actual| / Σ actual: what the errors weigh in the whole bill.
     pub weighted_error: f64,
+    /// The mean of |estimate − actual| / actual over the last 20.
+    pub recent_error: f64,
+    recent: [f64; RECENT],
     error_sum: f64,
     bias_sum: f64,
     distance: f64,
     actual: f64,
 }
+
+/// How many of the last errors are told apart.
+const RECENT: usize = 20;
 
 #[derive(Clone, Debug)]
 struct Models {
@@ -156,10 +162,11 @@ const MAX_MODELS: usize = 64;
 
 /// Measured hidden text per request: (beginning of the model's name, tokens, known to). Recorded
 /// traffic of January to August 2026.
-const HIDDEN_TEXT: [(&str, f64, f64); 5] = [
+const HIDDEN_TEXT: [(&str, f64, f64); 6] = [
     ("grok-2", 6.0, 10.0),
     ("grok-3", 7.0, 10.0),
     ("grok-4-fast", 168.0, 60.0),
+    ("grok-4-1-fast", 168.0, 60.0),
     ("grok-4.3", 130.0, 60.0),
     ("grok", 130.0, 80.0),
 ];
@@ -248,8 +255,12 @@ impl Models {
 impl Accuracy {
     fn judge(&mut self, estimate: u64, actual: u64) {
         let (estimate, actual) = (estimate as f64, actual as f64);
+        let error = (estimate - actual).abs() / actual;
+        self.recent[(self.count % RECENT as u64) as usize] = error;
         self.count += 1;
-        self.error_sum += (estimate - actual).abs() / actual;
+        let kept = self.count.min(RECENT as u64) as usize;
+        self.recent_error = self.recent[..kept].iter().sum::<f64>() / kept as f64;
+        self.error_sum += error;
         self.bias_sum += (estimate - actual) / actual;
         self.distance += (estimate - actual).abs();
         self.actual += actual;

@@ -15,6 +15,9 @@ struct Logs {
     weight: f64,
     mean: f64,
     squares: f64,
+    /// The mean of the values themselves: where they are not lognormal, such as empty answers
+    /// among long ones, the logarithms would put it too high.
+    average: f64,
     prior_mean: f64,
     prior_variance: f64,
     longest: f64,
@@ -35,6 +38,7 @@ impl Logs {
             weight: 0.0,
             mean: 0.0,
             squares: 0.0,
+            average: 0.0,
             prior_mean: typical.ln(),
             prior_variance: deviation * deviation,
             longest: 0.0,
@@ -55,6 +59,7 @@ impl Logs {
         let step = log - self.mean;
         self.mean += step / self.weight;
         self.squares += step * (log - self.mean);
+        self.average += (value - self.average) / self.weight;
         // The longest of late is a bound of its own; it fades by half in some 700 answers.
         self.longest = (self.longest * 0.999).max(value);
     }
@@ -73,8 +78,8 @@ impl Logs {
     }
 
     fn mean_value(&self) -> f64 {
-        let deviation = self.deviation();
-        (self.center() + deviation * deviation / 2.0).exp().min(1e9)
+        let prior = (self.prior_mean + self.prior_variance / 2.0).exp();
+        ((prior * 0.5 + self.average * self.weight) / (0.5 + self.weight)).min(1e9)
     }
 
     fn quantile(&self, z: f64) -> f64 {
@@ -103,9 +108,9 @@ impl OutputModel {
         Amount::expected(ceil(mean)).spread(ceil(deviation)).upper(ceil(upper))
     }
 
-    /// Learns from one answer.
+    /// Learns from one answer. An empty one counts as one token, which has a logarithm.
     pub fn learn(&mut self, output_tokens: u64) {
-        self.0.see(output_tokens as f64);
+        self.0.see(output_tokens.max(1) as f64);
     }
 }
 
@@ -141,4 +146,53 @@ impl LatencyModel {
 /// At most a day: nothing that an API answers takes longer.
 fn seconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value.clamp(0.0, 86_400.0)).unwrap_or(Duration::from_secs(86_400))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(answers: impl IntoIterator<Item = u64>) -> Amount {
+        let mut model = OutputModel::default();
+        answers.into_iter().for_each(|tokens| model.learn(tokens));
+        model.estimate()
+    }
+
+    #[test]
+    fn before_any_answer_the_prior_speaks() {
+        // Lognormal about 300 with deviation 1: mean 300 e^0.5, quantile 300 e^3.09.
+        let estimate = after([]);
+        assert_eq!((estimate.expected_amount(), estimate.upper_amount()), (495, 6_594));
+    }
+
+    #[test]
+    fn the_mean_is_that_of_the_answers_even_with_empty_ones_among_them() {
+        let estimate = after((0..400).map(|i| if i % 20 == 0 { 0 } else { 300 }));
+        assert!(estimate.expected_amount().abs_diff(285) <= 3, "{estimate:?}");
+        assert!(estimate.upper_amount() < 50 * 300, "{estimate:?}");
+    }
+
+    #[test]
+    fn the_longest_answer_of_late_is_inside_the_bound() {
+        let estimate = after((0..300).map(|i| if i == 250 { 60_000 } else { 40 }));
+        assert!(estimate.upper_amount() > 55_000, "{estimate:?}");
+    }
+
+    #[test]
+    fn equal_answers_narrow_the_bound() {
+        let estimate = after([100; 200]);
+        assert!(estimate.expected_amount().abs_diff(100) <= 2, "{estimate:?}");
+        assert!(estimate.upper_amount() < 200, "{estimate:?}");
+    }
+
+    #[test]
+    fn the_time_narrows_to_what_was_seen() {
+        let mut model = LatencyModel::default();
+        (0..200).for_each(|_| model.learn(Duration::from_secs(2)));
+        let range = model.estimate();
+        assert!(range.earliest() > Duration::from_millis(1_000), "{range:?}");
+        assert!(range.latest() < Duration::from_secs(5), "{range:?}");
+        model.learn(Duration::MAX);
+        assert!(model.estimate().latest() <= Duration::from_secs(86_400));
+    }
 }

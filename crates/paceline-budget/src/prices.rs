@@ -24,9 +24,10 @@ impl Price {
         Self { input: input.0, cached: input.0, output: output.0, long_context_from: None }
     }
 
-    /// What a call cost: what the server said where it did, else the table's word.
+    /// What a call cost: what the server said where that is above zero, else the table's word.
+    /// The server says 0 where it does not know, never because a call was free.
     pub fn cost(&self, usage: &Usage) -> Money {
-        if let Some(cost) = usage.cost() {
+        if let Some(cost) = usage.cost().filter(|cost| *cost > Money::ZERO) {
             return cost;
         }
         let fresh = usage.input_tokens() - usage.cached_input_tokens();
@@ -141,12 +142,13 @@ struct Row {
     price: Price,
 }
 
+/// Input, cached input and output, in ticks per token: 20,000 = $2.00 per million.
 const fn row(name: &'static str, input: u64, cached: u64, output: u64, long: Option<u64>) -> Row {
     Row { name, price: Price { input, cached, output, long_context_from: long } }
 }
 
 /// docs.x.ai/developers/pricing as of September and October 2026; from 200,000 prompt tokens on
-/// the whole request costs double. Ticks per token: 20,000 = $2.00 per million.
+/// the whole request costs double.
 const CURRENT: [Row; 8] = [
     row("grok-4.7", 20_000, 5_000, 60_000, LONG),
     row("grok-4.6", 20_000, 5_000, 60_000, LONG),
@@ -158,17 +160,27 @@ const CURRENT: [Row; 8] = [
     row("grok-build-0.1", 10_000, 2_000, 20_000, LONG),
 ];
 
-/// Models that are gone, for reading old records: recorded traffic and docs of 2024 to 2026.
-const PAST: [Row; 9] = [
+/// Models that are gone, for reading old records. Sources: docs.x.ai/docs/models of December 2024
+/// for the Grok betas and Grok 2, met by recorded traffic of January 2026; xAI's API description,
+/// docs and recorded traffic of 2025 and 2026 for the rest, most of them retired on 2026-05-15. A
+/// model without a price for cached input pays the full one.
+const PAST: [Row; 16] = [
     row("grok-beta", 50_000, 50_000, 150_000, None),
+    row("grok-vision-beta", 50_000, 50_000, 150_000, None),
     row("grok-2-1212", 20_000, 20_000, 100_000, None),
     row("grok-2-vision-1212", 20_000, 20_000, 100_000, None),
+    row("grok-2-vision", 20_000, 20_000, 100_000, None),
     row("grok-2", 20_000, 20_000, 100_000, None),
     row("grok-3", 30_000, 7_500, 150_000, None),
     row("grok-3-mini", 3_000, 750, 5_000, None),
     row("grok-4-0709", 30_000, 7_500, 150_000, None),
+    row("grok-4", 30_000, 7_500, 150_000, None),
     row("grok-4-fast", 2_000, 500, 5_000, None),
+    row("grok-4-fast-reasoning", 2_000, 500, 5_000, None),
+    row("grok-4-fast-non-reasoning", 2_000, 500, 5_000, None),
     row("grok-4-1-fast", 2_000, 500, 5_000, None),
+    row("grok-4-1-fast-reasoning", 2_000, 500, 5_000, None),
+    row("grok-4-1-fast-non-reasoning", 2_000, 500, 5_000, None),
 ];
 
 const LONG: Option<u64> = Some(200_000);
@@ -232,6 +244,8 @@ mod tests {
     fn what_the_server_says_wins() {
         let usage = Usage::new(204, 284).expect("consistent").with_cost(Money::from_ticks(7));
         assert_eq!(price("grok-4.3").cost(&usage).as_ticks(), 7);
+        let unsaid = usage.with_cost(Money::ZERO);
+        assert_eq!(price("grok-4.3").cost(&unsaid).as_ticks(), 204 * 12_500 + 80 * 25_000);
     }
 
     #[test]
@@ -247,7 +261,28 @@ mod tests {
         assert_eq!(price("grok-4.3-latest"), price("grok-4.3"));
         assert_eq!(price("grok-4.3-0501"), price("grok-4.3"));
         assert_eq!(price("grok-2-latest"), price("grok-2-1212"));
+        assert_eq!(price("grok-4-latest"), price("grok-4-0709"));
+        assert_eq!(price("grok-4-fast-non-reasoning-latest"), price("grok-4-fast"));
         assert_eq!(PriceTable::builtin().price(&"gpt-5".into()), None);
+    }
+
+    #[test]
+    fn every_model_that_is_known_by_name_has_a_price_and_the_reverse() {
+        for name in crate::tiers::known_names() {
+            assert!(ALL.iter().any(|row| row.name == name), "{name} has no price");
+        }
+        for row in ALL {
+            assert!(crate::tiers::known_names().any(|name| name == row.name), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn models_of_the_past_cost_what_they_did() {
+        // Grok 2: 2 and 10 US dollars per million tokens. Grok 3 mini: 0.30, 0.075 cached, 0.50.
+        assert_eq!(price("grok-2-1212").cost_of(13, 9).as_ticks(), 260_000 + 900_000);
+        let usage = Usage::new(50, 2_762).and_then(|usage| usage.with_cached_input(49));
+        let cost = price("grok-3-mini").cost(&usage.expect("consistent"));
+        assert_eq!(cost.as_ticks(), 3_000 + 49 * 750 + 2_712 * 5_000);
     }
 
     #[test]

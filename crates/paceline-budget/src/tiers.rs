@@ -72,17 +72,23 @@ const LOWEST: Models = Models {
 };
 
 /// Names that are not in [`TABLE`] but known: models of the past.
-const PAST: [&str; 10] = [
+const PAST: [&str; 16] = [
     "grok-beta",
+    "grok-vision-beta",
     "grok-2-1212",
     "grok-2-vision-1212",
+    "grok-2-vision",
     "grok-2",
     "grok-3",
     "grok-3-mini",
     "grok-4",
     "grok-4-0709",
     "grok-4-fast",
+    "grok-4-fast-reasoning",
+    "grok-4-fast-non-reasoning",
     "grok-4-1-fast",
+    "grok-4-1-fast-reasoning",
+    "grok-4-1-fast-non-reasoning",
 ];
 
 impl Models {
@@ -120,15 +126,19 @@ pub const fn rps_of_rpm(rpm: u64) -> u64 {
 /// The longest known name that the given one begins with, followed by nothing, `-latest` or a
 /// date.
 pub(crate) fn canonical_name(name: &str) -> &str {
-    let known = TABLE.iter().flat_map(|models| models.names.iter()).chain(&PAST);
-    let stands_for = |known: &&&str| match name.strip_prefix(**known) {
+    let stands_for = |known: &&'static str| match name.strip_prefix(*known) {
         Some("") | Some("-latest") => true,
         Some(rest) => rest.strip_prefix('-').is_some_and(|date| {
             date.len() >= 4 && date.bytes().all(|b| b.is_ascii_digit() || b == b'-')
         }),
         None => false,
     };
-    known.filter(stands_for).max_by_key(|known| known.len()).map_or(name, |known| *known)
+    known_names().filter(stands_for).max_by_key(|known| known.len()).unwrap_or(name)
+}
+
+/// Every name that is known, without aliases.
+pub(crate) fn known_names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().flat_map(|models| models.names.iter().copied()).chain(PAST)
 }
 
 #[cfg(test)]

@@ -1,4 +1,9 @@
-//! The estimator against truths that it does not know.
+//! The estimator against truths that it does not know; prices and forecasts against arithmetic of
+//! our own.
+
+mod forecast;
+mod input;
+mod money;
 
 use std::time::Duration;
 
@@ -107,6 +112,48 @@ fn the_bound_on_the_sum_holds_as_often_as_it_says() {
     }
     // 11,200 calls: 11 are expected beyond a bound of 99.9 %, and 25 would be one chance in 5,000.
     assert!(passed <= 25, "{passed} of {calls}");
+}
+
+#[test]
+fn accuracy_is_that_of_the_estimates_made_before_their_answers() {
+    let mut estimator = Estimator::new();
+    let (mut errors, mut signed) = (Vec::new(), Vec::new());
+    let mut chance = Chance(3);
+    for _ in 0..50 {
+        let (text, truth) = text_and_truth(&mut chance, 130);
+        let estimate = estimator.estimate(&call(&text)).input().expected_amount();
+        let error = (estimate as f64 - truth as f64) / truth as f64;
+        errors.push(error.abs());
+        signed.push(error);
+        learn(&mut estimator, &text, truth, 100);
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let accuracy = estimator.accuracy();
+    assert_eq!(accuracy.count, 50);
+    assert!((accuracy.mean_error - mean(&errors)).abs() < 1e-12);
+    assert!((accuracy.bias - mean(&signed)).abs() < 1e-12);
+    assert!((accuracy.recent_error - mean(&errors[30..])).abs() < 1e-12);
+}
+
+#[test]
+fn the_model_unused_longest_makes_room_and_is_forgotten() {
+    let mut estimator = Estimator::new();
+    let model = |number: u32| {
+        CallShape::new(format!("model-{number}").as_str().into(), Features::of_text("hello"))
+    };
+    let usage = Usage::new(5_000, 5_100).expect("consistent");
+    let mut learn = |number| {
+        estimator.learn(&model(number), &Observed::new(usage, Duration::from_secs(1)));
+    };
+    (0..64).for_each(&mut learn);
+    learn(0);
+    learn(64);
+    let input = |number| estimator.estimate(&model(number)).input();
+    let unseen = input(1_000);
+    assert_ne!(input(0), unseen, "used again, so kept");
+    assert_eq!(input(1), unseen, "unused longest, so forgotten");
+    assert_ne!(input(2), unseen);
+    assert_ne!(input(64), unseen);
 }
 
 #[test]
