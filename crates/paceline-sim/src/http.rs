@@ -1,4 +1,7 @@
 //! The HTTP server on 127.0.0.1, and nowhere else.
+//!
+//! It carries requests to [`Grok`] and answers back, and decides nothing. Invariant: once it is
+//! dropped or shut down, no client gets an answer any more.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,9 +10,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -18,22 +22,41 @@ use tokio::task::JoinHandle;
 use crate::rules::Limits;
 
 mod answer;
+mod asked;
+mod fault;
 mod grok;
+mod latency;
+mod length;
 mod models;
 mod options;
 mod refusal;
 mod tokens;
 
+pub use fault::Fault;
 pub use grok::Grok;
-pub use options::{Latency, ServerOptions};
+pub use latency::Latency;
+pub use length::OutputLength;
+pub use options::{RateHeaders, ServerOptions};
 
-/// A running server; dropping it stops it.
+/// A running server.
+///
+/// Dropping it stops it at once: it accepts no more, and the connections of calls in flight
+/// break. What was admitted is still worked on and charged, unheard.
 #[derive(Debug)]
 pub struct Server {
     grok: Grok,
     addr: SocketAddr,
     stop: watch::Sender<()>,
+    /// Dropping it breaks what is in flight.
+    cut: Option<watch::Sender<()>>,
     task: JoinHandle<()>,
+}
+
+/// What a connection needs.
+#[derive(Clone)]
+struct Shared {
+    grok: Grok,
+    cut: watch::Receiver<()>,
 }
 
 /// What a server has counted since it started.
@@ -94,13 +117,13 @@ pub enum StartError {
     },
 }
 
-/// The largest request that is read: 32 MiB.
-const REQUEST_CAP: usize = 32 << 20;
 /// How long calls in flight may take to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long broken connections may take to close after that.
+const CLOSING: Duration = Duration::from_secs(1);
 
 impl Server {
-    /// Starts a server. Needs a tokio runtime.
+    /// Starts a server. Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
     /// [`StartError`] where the port or the tokenizer can't be used.
@@ -115,7 +138,13 @@ impl Server {
         })?;
         let addr = listener.local_addr().map_err(|source| StartError::Bind { port, source })?;
         let grok = Grok::new(options)?;
-        let router = Router::new().fallback(serve).with_state(grok.clone());
+        let (cut, cuts) = watch::channel(());
+        let shared = Shared { grok: grok.clone(), cut: cuts };
+        let router = Router::new().fallback(serve).with_state(shared);
+        let listener = listener.tap_io(|stream| {
+            // A delayed answer is the worst that can come of it.
+            let _ = stream.set_nodelay(true);
+        });
         let (stop, mut stopped) = watch::channel(());
         let task = tokio::spawn(async move {
             let stopped = async move {
@@ -125,7 +154,7 @@ impl Server {
             // Accepting goes on over passing errors; there is nothing to hand up.
             let _ = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
         });
-        Ok(Self { grok, addr, stop, task })
+        Ok(Self { grok, addr, stop, cut: Some(cut), task })
     }
 
     /// The base address for clients, such as `http://127.0.0.1:8080/v1`.
@@ -148,6 +177,11 @@ impl Server {
         self.grok.set_limits(limits);
     }
 
+    /// Orders a fault for the next `n` calls that have none yet, first in, first out.
+    pub fn inject(&self, n: u32, fault: Fault) {
+        self.grok.inject(n, fault);
+    }
+
     /// Answers the next `n` calls with this status and body.
     pub fn fail_next(&self, n: u32, status: StatusCode, body: impl Into<String>) {
         self.grok.fail_next(n, status, body);
@@ -163,10 +197,14 @@ impl Server {
         let _ = (&mut self.task).await;
     }
 
-    /// Stops accepting, lets calls in flight end for two seconds at most, and ends.
+    /// Stops accepting, lets calls in flight end for two seconds at most, breaks the others, and
+    /// ends.
     pub async fn shutdown(mut self) {
         let _ = self.stop.send(());
-        let _ = tokio::time::timeout(GRACE, &mut self.task).await;
+        if tokio::time::timeout(GRACE, &mut self.task).await.is_err() {
+            self.cut = None;
+            let _ = tokio::time::timeout(CLOSING, &mut self.task).await;
+        }
     }
 }
 
@@ -176,20 +214,27 @@ impl Drop for Server {
     }
 }
 
-async fn serve(State(grok): State<Grok>, request: Request) -> Response<Body> {
-    let (head, body) = request.into_parts();
-    let bytes: Bytes = match Limited::new(body, REQUEST_CAP).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => {
-            let text = "The request is larger than 32 MiB.";
-            return refusal::plain(StatusCode::PAYLOAD_TOO_LARGE, "invalid-argument", text)
-                .map(Body::from);
-        }
+async fn serve(State(mut shared): State<Shared>, request: Request) -> Response<Body> {
+    let answer = tokio::select! {
+        answer = answer(&shared.grok, request) => answer,
+        // Nothing is ever sent: the sender is gone.
+        _ = shared.cut.changed() => None,
     };
-    match grok.handle(http::Request::from_parts(head, bytes)).await {
+    match answer {
         Some(answer) => answer.map(Body::from),
         None => Response::new(Body::new(Broken)),
     }
+}
+
+async fn answer(grok: &Grok, request: Request) -> Option<Response<Bytes>> {
+    let (head, body) = request.into_parts();
+    let body = match Limited::new(body, grok::REQUEST_CAP).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Some(refusal::too_large()),
+        // The client went away in the middle of its request.
+        Err(_) => return None,
+    };
+    grok.handle(http::Request::from_parts(head, body)).await
 }
 
 /// A body that breaks at once, so that the connection is closed without a whole answer.

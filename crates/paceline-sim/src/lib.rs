@@ -16,7 +16,8 @@
 //! | [`rules`] | when a call is admitted, and what it counts: exact, naive, pure |
 //! | `http` (feature `http`, default) | the server: chat completions, models, process, stats |
 //!
-//! It does not stream yet, and it answers with made-up prose.
+//! It does not stream yet, and it answers with made-up prose. Which rule is measured and which
+//! assumed is said at [`rules`] and in the README.
 
 #[cfg(feature = "http")]
 pub mod http;

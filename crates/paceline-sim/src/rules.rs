@@ -1,13 +1,21 @@
 //! The rules by which a Grok server admits and counts, kept the naive way: exact logs.
 //!
-//! Pure: time is an argument. It shares nothing with any limiter, so that it can judge them.
+//! Pure: time is an argument. It shares nothing with any limiter, so that it can judge them. It
+//! reserves nothing and forecasts nothing: a call is judged by what has been counted.
 //! Invariant: a window is `(now - W, now]`; what is exactly `W` old has left it.
 //!
-//! Sources: recorded traffic (a sliding minute, requests counted on arrival, tokens on
-//! completion by actual use: measured, high confidence), the documented RPS = RPM/48 with a
-//! minimum of 2 (high), refused requests counted (inferred, medium), a sliding second (assumed).
+//! | rule | source | confidence |
+//! |---|---|---|
+//! | a sliding minute for requests and tokens | recorded traffic | measured, high |
+//! | a request counts when it arrives, in its own answer too | recorded traffic | measured, high |
+//! | tokens count when a call is over, by actual input + output | recorded traffic | measured, high |
+//! | requests per second = max(2, ⌊RPM/48⌋) | documentation, fits the recorded limits | high |
+//! | 0/0 for a team that may not use a model | reports | medium |
+//! | refused requests count as well | inferred from bodies such as `1922/60` | medium |
+//! | a second slides as the minute does | nothing known | assumed |
+//! | refused where counted + input > limit | nothing known on the input's part | assumed |
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use paceline_core::Instant;
@@ -68,16 +76,56 @@ pub enum Decision {
     ),
 }
 
+/// What is left of the present minute; `None` is not limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Remaining {
+    /// Requests: those that arrived are taken off, refused ones too.
+    pub requests: Option<u64>,
+    /// Tokens: those of completed calls are taken off, those in flight are not.
+    pub tokens: Option<u64>,
+}
+
 /// The counts of one model of one team.
+///
+/// Holds every arrival and completion of the last minute, 16 bytes for each, and the arrivals of
+/// the last second once more.
+///
+/// Where the time steps back, the latest moment seen is taken instead.
+///
+/// ```
+/// use std::time::Duration;
+/// use paceline_core::Instant;
+/// use paceline_sim::rules::{Decision, Limits, Rules};
+///
+/// let mut rules = Rules::new(Limits::new().rpm(60).tpm(1_000));
+/// let start = Instant::ORIGIN;
+/// let Decision::Admitted(call) = rules.arrive(start, 40) else { panic!("nothing is used") };
+/// assert_eq!(rules.remaining(start).requests, Some(59));
+/// assert_eq!(rules.remaining(start).tokens, Some(1_000));
+/// let end = start + Duration::from_secs(2);
+/// rules.complete(call, 150, end);
+/// assert_eq!(rules.remaining(end).tokens, Some(850));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rules {
     limits: Limits,
-    /// Every arrival of the last minute, refused ones too.
-    arrivals: VecDeque<Instant>,
-    /// Every completion of the last minute, with its tokens.
-    completions: VecDeque<(Instant, u64)>,
-    open: HashMap<CallNumber, Instant>,
+    /// Arrivals, refused ones too: 1 for each.
+    second: Log,
+    minute: Log,
+    /// Completions, with their tokens.
+    tokens: Log,
+    open: HashSet<CallNumber>,
     next: u64,
+    latest: Instant,
+}
+
+/// Every entry of a window, one by one, in the order of time, and their sum.
+#[derive(Clone, Debug)]
+struct Log {
+    window: Duration,
+    entries: VecDeque<(Instant, u64)>,
+    sum: u128,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -122,59 +170,54 @@ impl Rules {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            arrivals: VecDeque::new(),
-            completions: VecDeque::new(),
-            open: HashMap::new(),
+            second: Log::new(SECOND),
+            minute: Log::new(MINUTE),
+            tokens: Log::new(MINUTE),
+            open: HashSet::new(),
             next: 0,
+            latest: Instant::ORIGIN,
         }
     }
 
     /// A call arrives. It is counted whether it is admitted or not.
+    ///
+    /// A refusal names every limit that is exceeded, with what is counted, this call included. A
+    /// limit of 0 refuses with 0/0: no entitlement.
     pub fn arrive(&mut self, now: Instant, input_tokens: u64) -> Decision {
-        self.forget(now);
-        self.arrivals.push_back(now);
-        let mut exceeded = Vec::new();
-        let mut check = |what, actual, limit: Option<u64>| {
-            if let Some(limit) = limit.filter(|limit| actual > *limit || *limit == 0) {
-                let actual = if limit == 0 { 0 } else { actual };
-                exceeded.push(Exceeded { what, actual, limit });
-            }
-        };
-        check(What::Rps, self.requests(now, SECOND), self.limits.rps_in_force());
-        check(What::Rpm, self.requests(now, MINUTE), self.limits.rpm);
-        check(What::Tpm, self.tokens(now).saturating_add(input_tokens), self.limits.tpm);
-        if exceeded.is_empty() {
-            let number = CallNumber(self.next);
-            self.next += 1;
-            self.open.insert(number, now);
-            Decision::Admitted(number)
-        } else {
-            Decision::Refused(exceeded)
+        let now = self.advance(now);
+        self.second.add(now, 1);
+        self.minute.add(now, 1);
+        self.tokens.forget(now);
+        let tokens = self.tokens.sum_at(now).saturating_add(input_tokens);
+        let exceeded: Vec<Exceeded> = [
+            (What::Rps, self.second.sum_at(now), self.limits.rps_in_force()),
+            (What::Rpm, self.minute.sum_at(now), self.limits.rpm),
+            (What::Tpm, tokens, self.limits.tpm),
+        ]
+        .into_iter()
+        .filter_map(|(what, actual, limit)| match limit? {
+            0 => Some(Exceeded { what, actual: 0, limit: 0 }),
+            limit => (actual > limit).then_some(Exceeded { what, actual, limit }),
+        })
+        .collect();
+        if !exceeded.is_empty() {
+            return Decision::Refused(exceeded);
         }
+        let number = CallNumber(self.next);
+        self.next += 1;
+        self.open.insert(number);
+        Decision::Admitted(number)
     }
 
-    /// A call is over: its tokens are counted now. `false` where it is not open.
+    /// A call is over: its tokens are counted now, whatever the limit. `false`, and nothing
+    /// changes, where it is not open.
     pub fn complete(&mut self, call: CallNumber, total_tokens: u64, now: Instant) -> bool {
-        let was_open = self.open.remove(&call).is_some();
+        let was_open = self.open.remove(&call);
         if was_open {
-            self.completions.push_back((now, total_tokens));
+            let now = self.advance(now);
+            self.tokens.add(now, total_tokens);
         }
         was_open
-    }
-
-    /// Requests of the present minute.
-    pub fn used_requests(&self, now: Instant) -> u64 {
-        self.requests(now, MINUTE)
-    }
-
-    /// Tokens completed in the present minute.
-    pub fn used_tokens(&self, now: Instant) -> u64 {
-        self.tokens(now)
-    }
-
-    /// What is allowed.
-    pub const fn limits(&self) -> Limits {
-        self.limits
     }
 
     /// Allows another amount from now on; what was counted stays counted.
@@ -182,22 +225,64 @@ impl Rules {
         self.limits = limits;
     }
 
-    fn requests(&self, now: Instant, window: Duration) -> u64 {
-        self.arrivals.iter().rev().take_while(|at| now.since(**at) < window).count() as u64
+    /// What is left of the present minute. Zero where more was counted than is allowed.
+    pub fn remaining(&self, now: Instant) -> Remaining {
+        let left = |limit: Option<u64>, used: u64| limit.map(|limit| limit.saturating_sub(used));
+        Remaining {
+            requests: left(self.limits.rpm, self.used_requests(now)),
+            tokens: left(self.limits.tpm, self.used_tokens(now)),
+        }
     }
 
-    fn tokens(&self, now: Instant) -> u64 {
-        let inside = self.completions.iter().filter(|(at, _)| now.since(*at) < MINUTE);
-        inside.map(|(_, tokens)| tokens).sum()
+    /// Requests of the present minute.
+    pub fn used_requests(&self, now: Instant) -> u64 {
+        self.minute.sum_at(now.max(self.latest))
+    }
+
+    /// Tokens completed in the present minute.
+    pub fn used_tokens(&self, now: Instant) -> u64 {
+        self.tokens.sum_at(now.max(self.latest))
+    }
+
+    /// What is allowed.
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The moment to count at: never before one that was seen.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+}
+
+impl Log {
+    const fn new(window: Duration) -> Self {
+        Self { window, entries: VecDeque::new(), sum: 0 }
+    }
+
+    /// Adds an entry, not before the last one, and forgets those that have left.
+    fn add(&mut self, now: Instant, amount: u64) {
+        self.forget(now);
+        self.entries.push_back((now, amount));
+        self.sum += u128::from(amount);
     }
 
     fn forget(&mut self, now: Instant) {
-        while self.arrivals.front().is_some_and(|at| now.since(*at) >= MINUTE) {
-            self.arrivals.pop_front();
+        while let Some((at, left)) = self.entries.front().copied() {
+            if now.since(at) < self.window {
+                break;
+            }
+            self.sum -= u128::from(left);
+            self.entries.pop_front();
         }
-        while self.completions.front().is_some_and(|(at, _)| now.since(*at) >= MINUTE) {
-            self.completions.pop_front();
-        }
+    }
+
+    /// The sum of what is in the window, at most `u64::MAX`.
+    fn sum_at(&self, now: Instant) -> u64 {
+        let gone = self.entries.iter().take_while(|(at, _)| now.since(*at) >= self.window);
+        let gone: u128 = gone.map(|(_, amount)| u128::from(*amount)).sum();
+        u64::try_from(self.sum - gone).unwrap_or(u64::MAX)
     }
 }
 
@@ -250,17 +335,88 @@ mod tests {
     }
 
     #[test]
+    fn what_is_exactly_a_window_old_has_left_it() {
+        let mut rules = Rules::new(Limits::new().rps(1).rpm(2));
+        let nanos = Instant::from_nanos;
+        assert!(admitted(&rules.arrive(nanos(0), 0)));
+        assert!(!admitted(&rules.arrive(nanos(999_999_999), 0)));
+        let mut rules = Rules::new(Limits::new().rps(1));
+        assert!(admitted(&rules.arrive(nanos(0), 0)));
+        assert!(admitted(&rules.arrive(nanos(1_000_000_000), 0)));
+        let mut rules = Rules::new(Limits::new().rps(9).rpm(1));
+        assert!(admitted(&rules.arrive(nanos(0), 0)));
+        assert_eq!(rules.remaining(nanos(59_999_999_999)).requests, Some(0));
+        assert_eq!(rules.remaining(nanos(60_000_000_000)).requests, Some(1));
+    }
+
+    #[test]
+    fn hammering_after_a_refusal_prolongs_it() {
+        let mut rules = Rules::new(Limits::new().rps(99).rpm(2));
+        for now in [0, 1, 2, 30_000, 59_000] {
+            rules.arrive(at(now), 0);
+        }
+        // 0, 1 and 2 have left; the two refused later still fill the minute, with itself it is 3.
+        let refused = Exceeded { what: What::Rpm, actual: 3, limit: 2 };
+        assert_eq!(rules.arrive(at(61_000), 0), Decision::Refused(vec![refused]));
+        assert!(admitted(&rules.arrive(at(121_000), 0)));
+    }
+
+    #[test]
+    fn other_limits_hold_at_once_and_forget_nothing() {
+        let mut rules = Rules::new(Limits::new().rps(99).rpm(10));
+        for now in 0..4 {
+            assert!(admitted(&rules.arrive(at(now), 0)));
+        }
+        rules.set_limits(Limits::new().rps(99).rpm(4));
+        assert_eq!(rules.remaining(at(4)), Remaining { requests: Some(0), tokens: None });
+        let refused = Exceeded { what: What::Rpm, actual: 5, limit: 4 };
+        assert_eq!(rules.arrive(at(4), 0), Decision::Refused(vec![refused]));
+        rules.set_limits(Limits::new().rps(99).rpm(6));
+        assert!(admitted(&rules.arrive(at(5), 0)));
+        assert!(!admitted(&rules.arrive(at(6), 0)));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_frees_nothing() {
+        let mut rules = Rules::new(Limits::new().rps(2).tpm(10));
+        let Decision::Admitted(call) = rules.arrive(at(5_000), 0) else { panic!("empty") };
+        assert!(rules.complete(call, 10, at(1_000)));
+        assert_eq!(rules.used_tokens(at(64_999)), 10);
+        assert!(admitted(&rules.arrive(at(2_000), 0)));
+        let refused = Exceeded { what: What::Rps, actual: 3, limit: 2 };
+        assert_eq!(rules.arrive(at(3_000), 0), Decision::Refused(vec![refused]));
+    }
+
+    #[test]
+    fn sums_beyond_64_bits_saturate() {
+        let mut rules = Rules::new(Limits::new().tpm(u64::MAX));
+        for _ in 0..2 {
+            let Decision::Admitted(call) = rules.arrive(at(0), 0) else { panic!("empty") };
+            assert!(rules.complete(call, u64::MAX, at(0)));
+        }
+        assert_eq!(rules.remaining(at(0)).tokens, Some(0));
+        assert_eq!(rules.used_tokens(at(60_000)), 0);
+    }
+
+    #[test]
     fn requests_per_second_follow_from_those_per_minute() {
         let rps = |rpm| Limits::new().rpm(rpm).rps_in_force();
         assert_eq!([rps(1_800), rps(480), rps(60)], [Some(37), Some(10), Some(2)]);
         assert_eq!(Limits::new().tpm(5).rps_in_force(), None);
     }
 
+    /// Milliseconds between arrivals: bursts, calm, and exact windows.
+    fn gaps() -> impl Strategy<Value = u64> {
+        prop_oneof![4 => 0..400_u64, 2 => 0..8_000_u64, 1 => Just(1_000), 1 => Just(60_000)]
+    }
+
     proptest! {
         /// The same decisions as counting every event of all time anew at every arrival.
         #[test]
         fn decisions_agree_with_a_full_recount(
-            steps in prop::collection::vec((0..8_000_u64, 0..60_u64, 0..9_000_u64, 0..120_u64), 1..120),
+            steps in prop::collection::vec(
+                (gaps(), 0..60_u64, prop_oneof![0..9_000_u64, Just(60_000)], 0..120_u64), 1..120,
+            ),
         ) {
             let limits = Limits::new().rps(3).rpm(20).tpm(300);
             let mut rules = Rules::new(limits);
@@ -284,6 +440,19 @@ mod tests {
                 let fits = second <= 3 && minute <= 20 && tokens + input <= 300;
                 let decision = rules.arrive(at(now), input);
                 prop_assert_eq!(admitted(&decision), fits);
+                let counted = [(What::Rps, second as u64, 3), (What::Rpm, minute as u64, 20),
+                    (What::Tpm, tokens + input, 300)];
+                let expected: Vec<Exceeded> = counted.into_iter()
+                    .filter(|(_, actual, limit)| actual > limit)
+                    .map(|(what, actual, limit)| Exceeded { what, actual, limit }).collect();
+                if let Decision::Refused(exceeded) = &decision {
+                    prop_assert_eq!(exceeded, &expected);
+                }
+                let left = Remaining {
+                    requests: Some(20_u64.saturating_sub(minute as u64)),
+                    tokens: Some(300_u64.saturating_sub(tokens)),
+                };
+                prop_assert_eq!(rules.remaining(at(now)), left);
                 if let Decision::Admitted(call) = decision {
                     open.push((now + work, call, used));
                 }

@@ -1,34 +1,60 @@
 //! The server without its socket: a request in, an answer out, on tokio's clock.
+//!
+//! It decides nothing about limits; the rules do. Invariant: a call whose request came in whole
+//! is judged, and if admitted worked on and charged, whether or not its client still listens.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use paceline_core::Instant;
-use serde_json::{Map, Value, json};
-use tokio::time::sleep;
+use serde_json::json;
+use tokio::sync::Semaphore;
 
-use super::answer::{Cut, Plan, plan};
-use super::models::{MODELS, Model, find};
-use super::options::ServerOptions;
+use super::answer::{self, Plan};
+use super::asked::{Asked, Door};
+use super::fault::{Fault, Faults, Kind, raw_answer};
+use super::models::{self, Model};
+use super::options::{RateHeaders, ServerOptions};
 use super::refusal;
 use super::tokens::Tokenizer;
 use super::{StartError, Stats};
-use crate::rules::{Decision, Limits, Rules, What};
+use crate::rules::{CallNumber, Decision, Limits, Rules, What};
 
-/// A simulated Grok server without a socket. Clones share everything.
+/// A simulated Grok server without a socket, for tests in paused time. Clones share everything.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::Request;
+/// use paceline_sim::http::{Grok, Latency, ServerOptions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let grok = Grok::new(ServerOptions::new().latency(Latency::instant()))?;
+/// let body = r#"{"model": "grok-4.3", "messages": [{"role": "user", "content": "Hello"}]}"#;
+/// let request = Request::post("/v1/chat/completions").header("authorization", "Bearer any");
+/// let answer = grok.handle(request.body(Bytes::from(body))?).await.ok_or("no answer")?;
+/// assert_eq!(answer.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Grok(Arc<Inner>);
 
 struct Inner {
     options: ServerOptions,
     tokenizer: Tokenizer,
+    /// Of bodies too large to be read between two others.
+    large: Semaphore,
     started: tokio::time::Instant,
     state: Mutex<State>,
     requests: AtomicU64,
+    calls: AtomicU64,
+    processed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -36,39 +62,37 @@ struct State {
     limits: Option<Limits>,
     models: HashMap<&'static str, Rules>,
     stats: Stats,
-    /// How many calls to fail, and how.
-    fail: Option<(u32, Fault)>,
+    faults: Faults,
 }
 
-#[derive(Clone)]
-enum Fault {
-    Status(StatusCode, String),
-    Drop,
-}
-
-/// One of so many answers shows counters as if nothing had been used, as the real one does.
-const PRISTINE_EVERY: u64 = 20;
-/// One of so many answers of `/v1/process` does not tell its usage.
-const PROCESS_SILENT_EVERY: u64 = 5;
+/// The largest request body that is read: 32 MiB.
+pub(super) const REQUEST_CAP: usize = 32 << 20;
+/// A larger body is read and counted on a thread of its own: 64 KiB take a few milliseconds.
+const LARGE: usize = 64 << 10;
+/// So many large bodies are read at once.
+const LARGE_AT_ONCE: usize = 2;
 
 type Answer = Response<Bytes>;
 
 impl Grok {
-    /// A server that has seen nothing.
+    /// A server that has seen nothing. Its time begins now.
     ///
     /// # Errors
-    /// [`StartError`] where the tokenizer can't be loaded.
+    /// [`StartError::Tokenizer`] where the tokenizer can't be loaded.
     pub fn new(options: ServerOptions) -> Result<Self, StartError> {
         let tokenizer = Tokenizer::load(options.tokenizer.as_deref())?;
         // Building the tables takes a while: not at the first call.
-        tokenizer.count("");
+        tokenizer.count("Warm.");
         let state = State { limits: options.limits, ..State::default() };
         Ok(Self(Arc::new(Inner {
             options,
             tokenizer,
+            large: Semaphore::new(LARGE_AT_ONCE),
             started: tokio::time::Instant::now(),
             state: Mutex::new(state),
             requests: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            processed: AtomicU64::new(0),
         })))
     }
 
@@ -77,124 +101,172 @@ impl Grok {
         self.state().stats.clone()
     }
 
-    /// Puts other limits in force for every model.
+    /// Puts other limits in force for every model; what was counted stays counted.
     pub fn set_limits(&self, limits: Limits) {
         let mut state = self.state();
         state.limits = Some(limits);
         state.models.values_mut().for_each(|rules| rules.set_limits(limits));
     }
 
-    /// Answers the next `n` calls with this status and body.
+    /// Orders a fault for the next `n` calls that have none yet. At most 1,024 orders are kept; a
+    /// further one takes the place of the last.
+    pub fn inject(&self, n: u32, fault: Fault) {
+        self.state().faults.order(n, fault);
+    }
+
+    /// Answers the next `n` calls with this status and body; see [`inject`](Self::inject).
     pub fn fail_next(&self, n: u32, status: StatusCode, body: impl Into<String>) {
-        self.state().fail = Some((n, Fault::Status(status, body.into())));
+        self.inject(n, Fault::answer(status, body));
     }
 
     /// Lets the connections of the next `n` calls break before an answer.
     pub fn drop_next(&self, n: u32) {
-        self.state().fail = Some((n, Fault::Drop));
+        self.inject(n, Fault::drop_connection());
     }
 
     /// Answers one request; `None` where the connection is to break.
+    ///
+    /// Needs a tokio runtime with time; every delay is on its clock, so that paused time works.
+    ///
+    /// # Cancel safety
+    /// A call that came in whole goes on by itself and is charged, as on the real server.
     pub async fn handle(&self, request: Request<Bytes>) -> Option<Answer> {
-        let path = request.uri().path().trim_end_matches('/').to_owned();
-        let mut answer = match (request.method(), path.as_str()) {
-            (&Method::GET, "/stats") => json_answer(StatusCode::OK, &json!(self.stats())),
-            (&Method::GET, "/v1/models") => json_answer(StatusCode::OK, &models()),
-            (&Method::GET, path) if path.starts_with("/v1/models/") => one_model(path),
+        let path = request.uri().path().trim_end_matches('/');
+        let mut answer = match (request.method(), path) {
+            _ if request.body().len() > REQUEST_CAP => refusal::too_large(),
+            (&Method::GET, "/stats") => json_answer(&json!(self.stats())),
+            (&Method::GET, "/v1/models") => json_answer(&models::list()),
             (&Method::POST, "/v1/chat/completions") => self.call(request, Door::Chat).await?,
             (&Method::POST, "/v1/process") => self.call(request, Door::Process).await?,
             (_, "/v1/chat/completions" | "/v1/process" | "/v1/models" | "/stats") => {
-                refusal::plain(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "invalid-argument",
-                    "The method is not allowed.",
-                )
+                let text = "The method is not allowed.";
+                refusal::plain(StatusCode::METHOD_NOT_ALLOWED, "invalid-argument", text)
             }
-            _ => refusal::plain(
-                StatusCode::NOT_FOUND,
-                "not-found",
-                "The requested path does not exist.",
-            ),
+            (&Method::GET, path) if path.starts_with("/v1/models/") => {
+                let name = path.trim_start_matches("/v1/models/");
+                models::find(name)
+                    .map_or_else(|| refusal::no_model(name), |model| json_answer(&model.describe()))
+            }
+            _ => {
+                let text = "The requested path does not exist.";
+                refusal::plain(StatusCode::NOT_FOUND, "not-found", text)
+            }
         };
         let number = self.0.requests.fetch_add(1, Ordering::Relaxed);
-        let id = format!("00000000-0000-4000-8000-{number:012x}");
+        // 48 bits of the number, as the form of a UUID has them.
+        let id = format!("00000000-0000-4000-8000-{:012x}", number & 0xffff_ffff_ffff);
         if let Ok(id) = HeaderValue::from_str(&id) {
             answer.headers_mut().insert("x-request-id", id);
         }
         Some(answer)
     }
 
+    /// An API call: it meets the fault that was ordered for it, or goes on by itself.
     async fn call(&self, request: Request<Bytes>, door: Door) -> Option<Answer> {
-        if let Some(fault) = self.fault() {
-            return match fault {
-                Fault::Drop => None,
-                Fault::Status(status, body) => Some(raw_answer(status, body)),
-            };
-        }
-        if !has_key(request.headers()) {
-            return Some(refusal::plain(
-                StatusCode::BAD_REQUEST,
-                "invalid-argument",
-                "Incorrect API key provided: none. You can obtain an API key from https://console.x.ai.",
-            ));
-        }
-        let asked = match Asked::read(request.body(), door) {
-            Ok(asked) => asked,
-            Err(answer) => return Some(*answer),
+        let fault = self.state().faults.next();
+        let loses = match fault.map(|fault| fault.0) {
+            Some(Kind::Answer(answer)) => return Some(answer),
+            Some(Kind::Drop) => return None,
+            Some(Kind::Lose) => true,
+            None => false,
         };
-        let (hash, cap) = (hash_of(request.body()), asked.cap);
-        let plan = plan(self.0.options.seed, hash, asked.model, cap, &self.0.options.latency);
-        let input = self.input_tokens(&asked);
-        sleep(plan.inbound).await;
-        let decision = self.arrive(asked.model, input);
-        let (call, headers) = match decision {
-            Ok(admitted) => admitted,
-            Err(answer) => {
-                sleep(plan.outbound).await;
-                return Some(*answer);
+        if !key_of(request.headers()).is_some_and(|key| self.0.options.keys.accept(key)) {
+            return Some(refusal::no_key());
+        }
+        let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
+        let (grok, body) = (self.clone(), request.into_body());
+        let work = tokio::spawn(async move { grok.work(body, door, number).await });
+        let answer = work.await.ok()?;
+        (!loses).then_some(answer)
+    }
+
+    /// Reads, judges and answers the call of this number.
+    async fn work(&self, body: Bytes, door: Door, number: u64) -> Answer {
+        let (asked, input_tokens) = match self.read(body, door).await {
+            Ok(read) => read,
+            Err(answer) => return *answer,
+        };
+        let options = &self.0.options;
+        let plan = answer::plan(
+            answer::chance(options.seed, number),
+            asked.model.reasons,
+            asked.cap,
+            &options.output,
+            &options.latency,
+        );
+        sleep(plan.delays.inbound).await;
+        let answer = match self.arrive(asked.model, input_tokens) {
+            Ok((call, headers)) => {
+                sleep(plan.delays.work).await;
+                self.complete(asked.model, call, input_tokens, &plan);
+                let mut answer = self.answer(&asked, &plan, input_tokens, number);
+                answer.headers_mut().extend(headers);
+                answer
             }
+            Err(exceeded) => *exceeded,
         };
-        // What is in flight lands, whether the client still listens or not.
-        let (grok, work, model) = (self.clone(), plan.work, asked.model);
-        let output = plan.visible + plan.reasoning;
-        let worked = tokio::spawn(async move {
-            sleep(work).await;
-            grok.complete(model, call, input, output);
-        });
-        worked.await.ok()?;
-        sleep(plan.outbound).await;
-        let number = self.0.requests.load(Ordering::Relaxed);
-        let mut answer = json_answer(StatusCode::OK, &asked.answer(&plan, input, number));
-        answer.headers_mut().extend(headers);
-        Some(answer)
+        sleep(plan.delays.outbound).await;
+        answer
     }
 
-    /// The tokens of the prompt: its text, the model's hidden text, and 4 per further message.
-    fn input_tokens(&self, asked: &Asked) -> u64 {
+    /// What is asked, and its input tokens.
+    async fn read(&self, body: Bytes, door: Door) -> Result<(Asked, u64), Box<Answer>> {
+        if body.len() <= LARGE {
+            return self.read_now(&body, door);
+        }
+        // It is closed only with the server, and then nobody waits.
+        let _turn = self.0.large.acquire().await;
+        let grok = self.clone();
+        let read = tokio::task::spawn_blocking(move || grok.read_now(&body, door)).await;
+        read.unwrap_or_else(|_| {
+            let text = "The request could not be read.";
+            Err(Box::new(refusal::plain(StatusCode::BAD_REQUEST, "invalid-argument", text)))
+        })
+    }
+
+    /// The input is the text of the messages, the model's hidden text, and 4 per further message.
+    fn read_now(&self, body: &[u8], door: Door) -> Result<(Asked, u64), Box<Answer>> {
+        let asked = Asked::read(body, door)?;
         let texts: u64 = asked.texts.iter().map(|text| self.0.tokenizer.count(text)).sum();
-        let further = (asked.texts.len() as u64).saturating_sub(1);
-        texts + asked.model.hidden + 4 * further
+        let further = asked.texts.len() as u64 - 1;
+        let input_tokens = texts + asked.model.hidden + 4 * further;
+        if input_tokens > asked.model.context {
+            return Err(Box::new(refusal::too_long(asked.model.context, input_tokens)));
+        }
+        Ok((asked, input_tokens))
     }
 
+    /// Judges a call now; what is admitted comes with the headers of its answer.
     fn arrive(
         &self,
         model: &'static Model,
-        input: u64,
-    ) -> Result<(crate::rules::CallNumber, HeaderMap), Box<Answer>> {
-        let now = self.now();
+        input_tokens: u64,
+    ) -> Result<(CallNumber, HeaderMap), Box<Answer>> {
+        let options = &self.0.options;
         let mut state = self.state();
+        // Read under the lock, so that the log is in the order of time.
+        let now = self.now();
         let limits = state.limits.unwrap_or(model.limits);
         state.stats.arrived += 1;
-        let arrived = state.stats.arrived;
+        let pristine = options.pristine_every > 0
+            && state.stats.arrived.is_multiple_of(options.pristine_every);
         let rules = state.models.entry(model.name).or_insert_with(|| Rules::new(limits));
-        match rules.arrive(now, input) {
+        match rules.arrive(now, input_tokens) {
             Decision::Admitted(call) => {
-                let used = if arrived.is_multiple_of(PRISTINE_EVERY) {
-                    (0, 0)
-                } else {
-                    (rules.used_requests(now), rules.used_tokens(now))
+                let left = rules.remaining(now);
+                let shown = |limit: Option<u64>, left: Option<u64>, used: u64| {
+                    let limit = limit.unwrap_or(u64::MAX);
+                    let left = left.unwrap_or_else(|| u64::MAX.saturating_sub(used));
+                    (limit, if pristine { limit } else { left })
                 };
-                Ok((call, rate_headers(limits, used)))
+                let requests = shown(limits.rpm, left.requests, rules.used_requests(now));
+                let tokens = shown(limits.tpm, left.tokens, rules.used_tokens(now));
+                drop(state);
+                let headers = match options.rate_headers {
+                    RateHeaders::Sent => rate_headers(requests, tokens),
+                    RateHeaders::Absent => HeaderMap::new(),
+                };
+                Ok((call, headers))
             }
             Decision::Refused(exceeded) => {
                 state.stats.status_429 += 1;
@@ -205,34 +277,37 @@ impl Grok {
                         What::Tpm => state.stats.by_limit.tpm += 1,
                     }
                 }
-                let retry_after = self.0.options.retry_after;
-                Err(Box::new(refusal::rate(model.name, &exceeded, retry_after)))
+                drop(state);
+                Err(Box::new(refusal::rate(model.name, &exceeded, options.retry_after)))
             }
         }
     }
 
-    fn complete(
-        &self,
-        model: &'static Model,
-        call: crate::rules::CallNumber,
-        input: u64,
-        output: u64,
-    ) {
-        let now = self.now();
+    /// The last token is written: the call is charged.
+    fn complete(&self, model: &'static Model, call: CallNumber, input_tokens: u64, plan: &Plan) {
         let mut state = self.state();
+        let now = self.now();
+        let output_tokens = plan.output_tokens();
         if let Some(rules) = state.models.get_mut(model.name) {
-            rules.complete(call, input + output, now);
+            rules.complete(call, input_tokens + output_tokens, now);
         }
         state.stats.ok += 1;
-        state.stats.input_tokens += input;
-        state.stats.output_tokens += output;
+        state.stats.input_tokens += input_tokens;
+        state.stats.output_tokens += output_tokens;
     }
 
-    fn fault(&self) -> Option<Fault> {
-        let mut state = self.state();
-        let (left, fault) = state.fail.as_mut().filter(|(left, _)| *left > 0)?;
-        *left -= 1;
-        Some(fault.clone())
+    fn answer(&self, asked: &Asked, plan: &Plan, input_tokens: u64, number: u64) -> Answer {
+        let mut body = answer::body(asked, plan, input_tokens, number, &self.0.tokenizer);
+        if asked.door == Door::Process {
+            let processed = self.0.processed.fetch_add(1, Ordering::Relaxed) + 1;
+            let every = self.0.options.process_silent_every;
+            if let Some(body) =
+                body.as_object_mut().filter(|_| every > 0 && processed.is_multiple_of(every))
+            {
+                body.remove("token_usage");
+            }
+        }
+        json_answer(&body)
     }
 
     fn now(&self) -> Instant {
@@ -244,169 +319,37 @@ impl Grok {
     }
 }
 
-impl std::fmt::Debug for Grok {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Grok {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grok").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
-/// Which endpoint a call came through.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Door {
-    Chat,
-    Process,
-}
-
-/// What a call asks.
-struct Asked {
-    door: Door,
-    model: &'static Model,
-    texts: Vec<String>,
-    cap: Option<u64>,
-}
-
-impl Asked {
-    fn read(body: &Bytes, door: Door) -> Result<Self, Box<Answer>> {
-        let bad = |text: &str| {
-            Box::new(refusal::plain(StatusCode::BAD_REQUEST, "invalid-argument", text))
-        };
-        let body: Map<String, Value> = serde_json::from_slice(body)
-            .map_err(|_| bad("Failed to parse the request body as JSON."))?;
-        let default = if door == Door::Process { "grok-2" } else { "" };
-        let name = body.get("model").and_then(Value::as_str).unwrap_or(default);
-        let Some(model) = find(name) else {
-            let text = format!(
-                "The model {name} does not exist or your team {} does not have access to it.",
-                refusal::TEAM
-            );
-            return Err(Box::new(refusal::plain(StatusCode::NOT_FOUND, "not-found", &text)));
-        };
-        if body.get("stream") == Some(&Value::Bool(true)) {
-            return Err(bad("This simulator does not stream yet: set stream to false."));
-        }
-        let texts: Vec<String> = match door {
-            Door::Chat => {
-                let messages = body.get("messages").and_then(Value::as_array);
-                messages.ok_or_else(|| bad("There are no messages."))?.iter().map(text_of).collect()
-            }
-            Door::Process => {
-                let text = body.get("text").and_then(Value::as_str);
-                vec![text.ok_or_else(|| bad("There is no text."))?.to_owned()]
-            }
-        };
-        if texts.is_empty() {
-            return Err(bad("There are no messages."));
-        }
-        let cap = ["max_completion_tokens", "max_tokens"]
-            .iter()
-            .find_map(|field| body.get(*field)?.as_u64());
-        Ok(Self { door, model, texts, cap })
-    }
-
-    fn answer(&self, plan: &Plan, input: u64, number: u64) -> Value {
-        let output = plan.visible + plan.reasoning;
-        if self.door == Door::Process {
-            let mut answer = json!({ "result": plan.text });
-            if number % PROCESS_SILENT_EVERY != PROCESS_SILENT_EVERY - 1 {
-                answer["token_usage"] = json!({
-                    "input_tokens": input, "output_tokens": output, "total_tokens": input + output,
-                });
-            }
-            return answer;
-        }
-        json!({
-            "id": format!("sim-{number:08x}"),
-            "object": "chat.completion",
-            "created": 1_700_000_000,
-            "model": self.model.name,
-            "choices": [{
-                "index": 0,
-                "message": { "role": "assistant", "content": plan.text, "refusal": null },
-                "finish_reason": if plan.cut == Cut::Length { "length" } else { "stop" },
-            }],
-            "usage": {
-                "prompt_tokens": input,
-                "completion_tokens": plan.visible,
-                "total_tokens": input + output,
-                "prompt_tokens_details": {
-                    "text_tokens": input, "audio_tokens": 0, "image_tokens": 0, "cached_tokens": 0,
-                },
-                "completion_tokens_details": {
-                    "reasoning_tokens": plan.reasoning, "audio_tokens": 0,
-                    "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
-                },
-                "num_sources_used": 0,
-                "cost_in_usd_ticks": self.model.cost(input, output),
-            },
-            "system_fingerprint": "fp_simulated",
-        })
+/// tokio's own sleep takes up to a millisecond even for nothing.
+async fn sleep(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
     }
 }
 
-/// The text of a message, its parts joined.
-fn text_of(message: &Value) -> String {
-    match message.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => {
-            let texts = parts.iter().filter_map(|part| part.get("text")?.as_str());
-            texts.collect::<Vec<_>>().join("\n")
-        }
-        _ => String::new(),
-    }
+/// The bearer's key, which may be empty.
+fn key_of(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
 }
 
-fn has_key(headers: &HeaderMap) -> bool {
-    let value = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    value.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|key| !key.trim().is_empty())
-}
-
-fn hash_of(body: &Bytes) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    body.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// The four headers; what is not limited shows the largest number, as the real one does.
-fn rate_headers(limits: Limits, (requests, tokens): (u64, u64)) -> HeaderMap {
-    let (rpm, tpm) = (limits.rpm.unwrap_or(u64::MAX), limits.tpm.unwrap_or(u64::MAX));
+/// The four headers, each pair a limit and what is left; what is not limited shows the largest
+/// number, less what was used, as the real one does.
+fn rate_headers(requests: (u64, u64), tokens: (u64, u64)) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert("x-ratelimit-limit-requests", rpm.into());
-    headers.insert("x-ratelimit-remaining-requests", rpm.saturating_sub(requests).into());
-    headers.insert("x-ratelimit-limit-tokens", tpm.into());
-    headers.insert("x-ratelimit-remaining-tokens", tpm.saturating_sub(tokens).into());
+    headers.insert("x-ratelimit-limit-requests", requests.0.into());
+    headers.insert("x-ratelimit-remaining-requests", requests.1.into());
+    headers.insert("x-ratelimit-limit-tokens", tokens.0.into());
+    headers.insert("x-ratelimit-remaining-tokens", tokens.1.into());
     headers
 }
 
-fn models() -> Value {
-    let data: Vec<Value> = MODELS.iter().map(describe).collect();
-    json!({ "object": "list", "data": data })
-}
-
-fn one_model(path: &str) -> Answer {
-    let name = path.trim_start_matches("/v1/models/");
-    match find(name) {
-        Some(model) => json_answer(StatusCode::OK, &describe(model)),
-        None => refusal::plain(StatusCode::NOT_FOUND, "not-found", "The model does not exist."),
-    }
-}
-
-fn describe(model: &Model) -> Value {
-    json!({
-        "id": model.name, "aliases": [format!("{}-latest", model.name)], "object": "model",
-        "created": 1_700_000_000, "owned_by": "xai", "context_length": model.context,
-        "prompt_text_token_price": model.ticks[0], "cached_prompt_text_token_price": model.ticks[1],
-        "completion_text_token_price": model.ticks[2],
-    })
-}
-
-pub(super) fn json_answer(status: StatusCode, value: &Value) -> Answer {
-    raw_answer(status, value.to_string())
-}
-
-fn raw_answer(status: StatusCode, body: String) -> Answer {
-    let kind = if body.starts_with('<') { "text/html" } else { "application/json" };
-    let mut answer = Response::new(Bytes::from(body));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer
+fn json_answer(value: &serde_json::Value) -> Answer {
+    raw_answer(StatusCode::OK, value.to_string())
 }

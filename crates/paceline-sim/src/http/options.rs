@@ -1,67 +1,77 @@
 //! How a simulated server is set up.
 
-use std::ops::Range;
+use std::collections::HashSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rand::RngExt;
-use rand::rngs::StdRng;
-
+use super::latency::Latency;
+use super::length::OutputLength;
 use crate::rules::Limits;
 
 /// How a simulated server is set up. Every setting has a default.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ServerOptions {
     pub(super) port: u16,
     pub(super) limits: Option<Limits>,
     pub(super) seed: u64,
     pub(super) tokenizer: Option<PathBuf>,
     pub(super) latency: Latency,
+    pub(super) output: OutputLength,
+    pub(super) keys: Keys,
     pub(super) retry_after: Option<Duration>,
+    pub(super) rate_headers: RateHeaders,
+    pub(super) pristine_every: u64,
+    pub(super) process_silent_every: u64,
 }
 
-/// How long things take: uniform draws, in seconds and tokens per second.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Latency {
-    pub(super) first_token: Span,
-    pub(super) tokens_per_second: Span,
-    pub(super) jitter: Span,
+/// Whether successful answers carry the `x-ratelimit-*` headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RateHeaders {
+    /// They do, as recorded since January 2026.
+    #[default]
+    Sent,
+    /// They don't, as recorded in October 2025.
+    Absent,
 }
 
-/// A range to draw from; an empty one draws its start.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Span(Range<f64>);
+/// The keys that are accepted; where there are none, every one is that isn't empty.
+#[derive(Clone, Default)]
+pub(super) struct Keys(HashSet<String>);
 
-impl Span {
-    pub(super) fn draw(&self, chance: &mut StdRng) -> f64 {
-        if self.0.is_empty() { self.0.start } else { chance.random_range(self.0.clone()) }
+impl Keys {
+    pub(super) fn accept(&self, key: &str) -> bool {
+        if self.0.is_empty() { !key.is_empty() } else { self.0.contains(key) }
     }
 }
 
-impl Default for Latency {
-    /// First token after 0.3 to 1.0 s, then 60 to 120 tokens a second; up to 50 ms each way.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys", self.0.len())
+    }
+}
+
+impl Default for ServerOptions {
     fn default() -> Self {
         Self {
-            first_token: Span(0.3..1.0),
-            tokens_per_second: Span(60.0..120.0),
-            jitter: Span(0.0..0.05),
-        }
-    }
-}
-
-impl Latency {
-    /// Nothing takes any time.
-    pub const fn instant() -> Self {
-        Self {
-            first_token: Span(0.0..0.0),
-            tokens_per_second: Span(0.0..0.0),
-            jitter: Span(0.0..0.0),
+            port: 0,
+            limits: None,
+            seed: 0,
+            tokenizer: None,
+            latency: Latency::default(),
+            output: OutputLength::default(),
+            keys: Keys::default(),
+            retry_after: None,
+            rate_headers: RateHeaders::default(),
+            pristine_every: 20,
+            process_silent_every: 5,
         }
     }
 }
 
 impl ServerOptions {
-    /// Any free port, each model's limits of tier 0, seed 0, the tokenizer o200k.
+    /// Any free port, each model's limits of tier 0, seed 0, the tokenizer o200k, any key.
     pub fn new() -> Self {
         Self::default()
     }
@@ -73,14 +83,15 @@ impl ServerOptions {
         self
     }
 
-    /// These limits for every model, in place of tier 0.
+    /// These limits for every model, each with a count of its own, in place of tier 0.
     #[must_use]
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self
     }
 
-    /// Another seed: other answers and delays.
+    /// Another seed: other answers and delays. With the same seed, the n-th call that arrives has
+    /// the same length and delays in every run.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
@@ -101,10 +112,47 @@ impl ServerOptions {
         self
     }
 
-    /// Sends `Retry-After` with refusals, in whole seconds. Default: not, as the real one.
+    /// Other lengths of answers.
+    #[must_use]
+    pub fn output(mut self, output: OutputLength) -> Self {
+        self.output = output;
+        self
+    }
+
+    /// Accepts one key more. Until the first is named, every key is accepted that isn't empty.
+    #[must_use]
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.keys.0.insert(key.into());
+        self
+    }
+
+    /// Sends `Retry-After` with refusals, in whole seconds, rounded up. Default: not, because the
+    /// real one is not known to.
     #[must_use]
     pub const fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Whether successful answers carry rate headers; refusals never do. Default: they do.
+    #[must_use]
+    pub const fn rate_headers(mut self, headers: RateHeaders) -> Self {
+        self.rate_headers = headers;
+        self
+    }
+
+    /// Every n-th arrival's headers show nothing used, as replicas of the real server do. Default
+    /// 20; 0 is never.
+    #[must_use]
+    pub const fn pristine_every(mut self, n: u64) -> Self {
+        self.pristine_every = n;
+        self
+    }
+
+    /// Every n-th call's answer of `/v1/process` has no `token_usage`. Default 5; 0 is never.
+    #[must_use]
+    pub const fn process_silent_every(mut self, n: u64) -> Self {
+        self.process_silent_every = n;
         self
     }
 }

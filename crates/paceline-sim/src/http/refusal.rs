@@ -1,4 +1,8 @@
 //! Refusals as the real server words them: flat bodies with a code and an error.
+//!
+//! The counts and the pattern `<Dimension> (actual/limit): a/b` are the real one's; the sentences
+//! around them are our own. A refusal carries no rate headers: whether the real one's do is not
+//! known.
 
 use std::time::Duration;
 
@@ -6,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use super::grok::json_answer;
+use super::fault::raw_answer;
 use crate::rules::{Exceeded, What};
 
 /// The team that this server plays.
@@ -14,8 +18,40 @@ pub(super) const TEAM: &str = "5e5f00d5-0000-4000-8000-000000000000";
 
 /// A refusal by status, code and text.
 pub(super) fn plain(status: StatusCode, code: &str, text: &str) -> Response<Bytes> {
-    json_answer(status, &json!({ "code": code, "error": text }))
+    raw_answer(status, json!({ "code": code, "error": text }).to_string())
 }
+
+/// For want of a key, or for one that is not accepted. The key is not repeated.
+pub(super) fn no_key() -> Response<Bytes> {
+    let text = "Incorrect API key provided. Keys are made at https://console.x.ai.";
+    plain(StatusCode::BAD_REQUEST, "invalid-argument", text)
+}
+
+/// For a model that is not in the table.
+pub(super) fn no_model(name: &str) -> Response<Bytes> {
+    let name: String = name.chars().filter(|c| !c.is_control()).take(NAMED).collect();
+    let text =
+        format!("The model {name} does not exist or your team {TEAM} does not have access to it.");
+    plain(StatusCode::NOT_FOUND, "not-found", &text)
+}
+
+/// For a prompt beyond the model's context.
+pub(super) fn too_long(context: u64, input_tokens: u64) -> Response<Bytes> {
+    let text = format!(
+        "This model's maximum prompt length is {context} but the request contains {input_tokens} \
+         tokens."
+    );
+    plain(StatusCode::BAD_REQUEST, "invalid-argument", &text)
+}
+
+/// For a body that is not read.
+pub(super) fn too_large() -> Response<Bytes> {
+    let text = "The request is larger than 32 MiB.";
+    plain(StatusCode::PAYLOAD_TOO_LARGE, "invalid-argument", text)
+}
+
+/// Characters of an unknown model's name that are repeated.
+const NAMED: usize = 100;
 
 /// A refusal for the rate. It carries no rate headers.
 pub(super) fn rate(

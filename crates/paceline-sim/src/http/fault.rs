@@ -1,0 +1,88 @@
+//! Faults to order: what the next calls meet instead of an answer.
+//!
+//! Nothing here happens by chance. First ordered, first met.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+
+/// What a call meets instead of its answer.
+#[derive(Clone, Debug)]
+pub struct Fault(pub(super) Kind);
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    /// This answer, at once and unjudged.
+    Answer(Response<Bytes>),
+    /// No answer, unjudged.
+    Drop,
+    /// No answer, after the work was done and charged.
+    Lose,
+}
+
+impl Fault {
+    /// This status and body, at once: the call is neither judged nor counted.
+    ///
+    /// The content type follows from the body: HTML where it begins with `<`, else JSON.
+    pub fn answer(status: StatusCode, body: impl Into<String>) -> Self {
+        Self(Kind::Answer(raw_answer(status, body.into())))
+    }
+
+    /// With a header more, such as `Retry-After`. Nothing changes where there is no answer.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        if let Kind::Answer(answer) = &mut self.0 {
+            answer.headers_mut().append(name, value);
+        }
+        self
+    }
+
+    /// The connection breaks before the call is judged: nothing is counted.
+    pub const fn drop_connection() -> Self {
+        Self(Kind::Drop)
+    }
+
+    /// The call is judged, worked on and charged as any other; then the connection breaks before
+    /// the answer's head. A client can't tell this from [`drop_connection`](Self::drop_connection).
+    pub const fn lose_answer() -> Self {
+        Self(Kind::Lose)
+    }
+}
+
+/// Faults that were ordered and not met yet.
+#[derive(Debug, Default)]
+pub(super) struct Faults(VecDeque<(u32, Fault)>);
+
+/// Orders that are kept; a further one takes the place of the last.
+const ORDERS: usize = 1_024;
+
+impl Faults {
+    pub(super) fn order(&mut self, n: u32, fault: Fault) {
+        if self.0.len() == ORDERS {
+            self.0.pop_back();
+        }
+        if n > 0 {
+            self.0.push_back((n, fault));
+        }
+    }
+
+    /// What the next call meets.
+    pub(super) fn next(&mut self) -> Option<Fault> {
+        let (left, fault) = self.0.front_mut()?;
+        *left -= 1;
+        if *left > 0 {
+            return Some(fault.clone());
+        }
+        self.0.pop_front().map(|(_, fault)| fault)
+    }
+}
+
+/// An answer with the content type that its body looks like.
+pub(super) fn raw_answer(status: StatusCode, body: String) -> Response<Bytes> {
+    let kind = if body.starts_with('<') { "text/html" } else { "application/json" };
+    let mut answer = Response::new(Bytes::from(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
