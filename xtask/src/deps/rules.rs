@@ -138,6 +138,15 @@ pub(super) const RULES: &[Rule] = &[
         on_request: NONE,
     },
     Rule {
+        // Measures; never published.
+        name: "paceline-bench",
+        ours: &["paceline-core", "paceline-limiter", "paceline-sim"],
+        ours_in_tests: NONE,
+        always: &["clap", "rand", "rand_distr", "serde_json"],
+        by_default: NONE,
+        on_request: NONE,
+    },
+    Rule {
         // Small, so that the first thing to run compiles fast.
         name: "xtask",
         ours: NONE,

@@ -1,0 +1,9 @@
+//! Measurements that link our crates, as opposed to those of the program from outside.
+//!
+//! It is no part of the test command and is never published. Run it by `cargo xtask bench`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`admission`] | one client against one server in virtual time: how full, how often refused |
+
+pub mod admission;
