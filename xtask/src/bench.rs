@@ -4,6 +4,7 @@
 //! the rows. It is no part of the test command. Invariant: a row that misses its target, or could
 //! not be measured, makes the command fail, after every row has been written and shown.
 
+mod admission;
 mod chance;
 mod row;
 mod run;
@@ -24,12 +25,19 @@ pub(crate) struct Arguments {
     /// The benchmark.
     #[arg(value_enum)]
     name: Name,
-    /// Only this item of it; the rows then go to NAME-ITEM.json.
+    /// Only this item of it, or of `admission` these, separated by commas; the rows then go to
+    /// NAME-ITEM.json.
     #[arg(long)]
     only: Option<String>,
     /// What random moments are drawn from; by default from the time. It is printed.
     #[arg(long)]
     seed: Option<u64>,
+    /// Of `admission`: windows counted in each run.
+    #[arg(long)]
+    windows: Option<u64>,
+    /// Of `admission`: calls in flight at the quota, separated by commas.
+    #[arg(long)]
+    loads: Option<String>,
     /// Say what is measured, and measure nothing.
     #[arg(long)]
     list: bool,
@@ -39,6 +47,9 @@ pub(crate) struct Arguments {
 enum Name {
     /// Whole runs of the program `paceline` against the simulated server.
     Run,
+    /// Admission in virtual time: how full the quota runs, how often a call is refused. From a
+    /// fixed seed unless told otherwise.
+    Admission,
 }
 
 /// One thing that a benchmark measures.
@@ -92,6 +103,7 @@ const PROMPTS: &str = "../shared/data/prompts";
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     let (name, items) = match arguments.name {
         Name::Run => ("run", run::ITEMS),
+        Name::Admission => return run_admission(workspace, arguments),
     };
     if arguments.list {
         items.iter().for_each(|item| say(format!("{:8} {}", item.name, item.about)));
@@ -126,6 +138,24 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
         None => results.join(format!("{name}.json")),
     };
     keep(&file, &rows)
+}
+
+/// Measures admission, which is a program of its own.
+fn run_admission(workspace: &Workspace, arguments: &Arguments) -> Outcome {
+    let results = target_folder(workspace)?.join("paceline-bench");
+    let asked = admission::Asked {
+        only: arguments.only.as_deref(),
+        windows: arguments.windows,
+        loads: arguments.loads.as_deref(),
+        seed: arguments.seed,
+        list: arguments.list,
+    };
+    let file = match &arguments.only {
+        Some(only) => results.join(format!("admission-{}.json", only.replace(',', "-"))),
+        None => results.join("admission.json"),
+    };
+    let rows = admission::measure(workspace, &asked, &file)?;
+    if arguments.list { Ok(()) } else { keep(&file, &rows) }
 }
 
 fn chosen<'a>(items: &'a [Item], only: Option<&str>) -> Outcome<Vec<&'a Item>> {

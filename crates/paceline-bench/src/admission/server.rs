@@ -1,0 +1,67 @@
+//! The server: one meter of tokens, and of requests where they are limited too.
+//!
+//! The rules are the simulator's. Invariant: a request that arrives is counted as one, refused or
+//! not.
+
+use super::engine_stub::{Ask, Call as Admitted, Meter};
+use paceline_core::{Dimension, Instant};
+
+use super::workload::Call;
+
+/// A server with its limits.
+#[derive(Debug)]
+pub(super) struct Server {
+    tokens: Meter,
+    requests: Vec<Meter>,
+}
+
+impl Server {
+    pub(super) fn new(tokens: Meter, requests: Vec<Meter>) -> Self {
+        Self { tokens, requests }
+    }
+
+    /// Admits a call that arrives, or names the limit that refuses it.
+    pub(super) fn arrive(
+        &mut self,
+        call: &Call,
+        most_output: u64,
+        now: Instant,
+    ) -> Result<Admitted, Dimension> {
+        let mut refused = false;
+        for meter in &mut self.requests {
+            let one = Ask { input: 1, total: 1, most: 1 };
+            if meter.arrive(one, now).is_err() {
+                meter.count(1, now);
+                refused = true;
+            }
+        }
+        if refused {
+            return Err(Dimension::Requests);
+        }
+        let ask = Ask { input: call.input, total: call.total(), most: call.input + most_output };
+        self.tokens.arrive(ask, now).map_err(|_| Dimension::TotalTokens)
+    }
+
+    /// A call is over.
+    pub(super) fn complete(&mut self, call: Admitted, now: Instant) {
+        self.tokens.complete(call, now);
+    }
+
+    /// Another limit of tokens, without a word.
+    pub(super) fn set_limit(&mut self, limit: u64, now: Instant) {
+        self.tokens.set_limit(limit, now);
+    }
+
+    pub(super) fn used(&mut self, now: Instant) -> u64 {
+        self.tokens.used(now)
+    }
+
+    /// What it says is left.
+    pub(super) fn remaining(&mut self, now: Instant) -> u64 {
+        self.tokens.remaining(now)
+    }
+
+    pub(super) fn peak(&self) -> u64 {
+        self.tokens.peak()
+    }
+}
