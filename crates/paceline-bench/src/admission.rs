@@ -44,7 +44,7 @@ pub struct Options {
     pub data: PathBuf,
     /// The cases by name; all of them where none is named.
     pub only: Vec<String>,
-    /// Windows counted in each run, after the first. Default: 150 or more, up to 2,000, so that a
+    /// Windows counted in each run, after the first. Default: 40 or more, up to 2,000, so that a
     /// run has 30,000 calls. Cases in which a single incident is counted have their own.
     pub windows: Option<u64>,
     /// What chance is drawn from.

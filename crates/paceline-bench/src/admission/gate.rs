@@ -33,8 +33,8 @@ pub(super) trait Gate {
     /// So much of the output has been seen.
     fn progress(&mut self, _pass: Self::Pass, _call: &Call, _written: u64, _now: Instant) {}
 
-    /// The call is over.
-    fn settle(&mut self, pass: Self::Pass, call: &Call, now: Instant);
+    /// The call, which left at `left`, is over.
+    fn settle(&mut self, pass: Self::Pass, call: &Call, left: Instant, now: Instant);
 
     /// The call was refused. Yields how long it waits before it asks again. `chance` is from 0 to
     /// 1, `tries` how often this call has been refused.
@@ -55,6 +55,8 @@ pub(super) trait Gate {
 pub(super) struct Refused {
     /// The limit that refused it.
     pub(super) dimension: Dimension,
+    /// When the call left.
+    pub(super) left: Instant,
     /// How often this call has been refused, this time included.
     pub(super) tries: u32,
     /// From 0 to 1.
@@ -68,8 +70,9 @@ pub(super) struct Ours {
     known: [Known; 3],
     /// The demand of the call that waits, by its number.
     waiting: Option<(u64, Demand)>,
-    /// Refusals since the last answer.
-    refusals: u32,
+    /// Incidents since the last answer, and when the last one began.
+    incidents: u32,
+    began: Option<Instant>,
 }
 
 impl Ours {
@@ -78,7 +81,7 @@ impl Ours {
         for limit in limits {
             limiter.add(limit).expect("the cases have few limits, and legal ones");
         }
-        Self { limiter, known, waiting: None, refusals: 0 }
+        Self { limiter, known, waiting: None, incidents: 0, began: None }
     }
 
     fn demand(&self, call: &Call) -> Demand {
@@ -99,6 +102,22 @@ impl Ours {
             )
             .completes(Completion::between(earliest, Duration::from_nanos(known.latest)))
             .tag(call.class.name())
+    }
+}
+
+impl Ours {
+    /// Pauses as the facade does: 1 s, doubling to 15 s, of which a random half at least. What had
+    /// left before the last pause began says nothing new.
+    fn pause(&mut self, refusal: &Refused, now: Instant) {
+        if self.began.is_some_and(|began| refusal.left < began) {
+            return;
+        }
+        let pause = (SECOND << self.incidents.min(4)).min(15 * SECOND);
+        let pause = whole(real(pause) * (0.5 + 0.5 * refusal.chance));
+        self.incidents += 1;
+        self.began = Some(now);
+        let until = now + Duration::from_nanos(pause);
+        self.limiter.pause_until(&LimitKey::All, Some(refusal.dimension), until, now);
     }
 }
 
@@ -130,8 +149,10 @@ impl Gate for Ours {
         self.limiter.head_received(pass, now);
     }
 
-    fn settle(&mut self, pass: Receipt, call: &Call, now: Instant) {
-        self.refusals = 0;
+    fn settle(&mut self, pass: Receipt, call: &Call, left: Instant, now: Instant) {
+        if self.began.is_none_or(|began| left >= began) {
+            self.incidents = 0;
+        }
         self.limiter.settle(pass, &used(call.input, call.output), now);
     }
 
@@ -145,12 +166,7 @@ impl Gate for Ours {
             limit: None,
         };
         self.limiter.observe(&observation, now);
-        // As the facade does: 1 s, doubling to 15 s, of which a random half at least.
-        let pause = (SECOND << self.refusals.min(4)).min(15 * SECOND);
-        let pause = whole(real(pause) * (0.5 + 0.5 * refusal.chance));
-        self.refusals += 1;
-        let until = now + Duration::from_nanos(pause);
-        self.limiter.pause_until(&LimitKey::All, Some(refusal.dimension), until, now);
+        self.pause(refusal, now);
         Duration::ZERO
     }
 

@@ -61,7 +61,7 @@ impl Gate for Bucket {
         Ok(())
     }
 
-    fn settle(&mut self, (): (), call: &Call, _: Instant) {
+    fn settle(&mut self, (): (), call: &Call, _: Instant, _: Instant) {
         let back = self.expected(call) - real(call.total());
         self.level = (self.level + back).min(self.limit);
     }
@@ -167,9 +167,48 @@ impl Gate for Oracle {
         Ok(())
     }
 
-    fn settle(&mut self, (): (), _: &Call, _: Instant) {}
+    fn settle(&mut self, (): (), _: &Call, _: Instant, _: Instant) {}
 
     fn refused(&mut self, (): (), _: &Call, _: &Refused, _: Instant) -> Duration {
         Duration::from_secs(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::workload::{Class, SECOND};
+    use super::*;
+
+    fn call(output: u64, latency: u64) -> Call {
+        let class = Class::Short;
+        let latency = latency * SECOND;
+        Call { class, input: 0, output, estimate: 0, first: 0, latency, there: 0, back: 0 }
+    }
+
+    #[track_caller]
+    fn check(oracle: &mut Oracle, number: u64, call: &Call, asked: u64, leaves: u64) {
+        let at = |second: u64| Instant::from_nanos(second * SECOND);
+        if leaves > asked {
+            assert_eq!(oracle.ask(number, call, at(asked)), Err(Some(at(leaves))));
+        }
+        assert_eq!(oracle.ask(number, call, at(leaves)), Ok(()));
+    }
+
+    #[test]
+    fn the_oracle_waits_until_no_window_is_passed_and_no_longer() {
+        let mut oracle = Oracle::new(100);
+        check(&mut oracle, 1, &call(60, 10), 0, 0);
+        check(&mut oracle, 2, &call(40, 70), 0, 0);
+        // At 10 there are 60, at 70 only the 40 of the second, which leave at 130.
+        check(&mut oracle, 3, &call(60, 5), 0, 65);
+        check(&mut oracle, 4, &call(1, 5), 65, 125);
+    }
+
+    #[test]
+    fn the_oracle_is_not_refused_for_the_input_either() {
+        let mut oracle = Oracle::new(100);
+        check(&mut oracle, 1, &call(100, 10), 0, 0);
+        // It could end at 70 and so leave at 60, but the window is full until 70.
+        check(&mut oracle, 2, &Call { input: 10, ..call(10, 10) }, 0, 70);
     }
 }

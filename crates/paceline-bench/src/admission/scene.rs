@@ -187,7 +187,7 @@ fn enough(calls_a_window: f64) -> u64 {
 const CALLS: f64 = 30_000.0;
 
 /// The fewest windows, so that the highest is a high one, and the most, so that a run ends.
-const FEWEST: u64 = 150;
+const FEWEST: u64 = 40;
 const MOST: u64 = 2_000;
 
 /// How many workers the bucket's client has for a call in flight at the quota. Without a bound the

@@ -14,9 +14,9 @@ const BINS: usize = 20_000;
 /// What is counted while a run goes on.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
-    /// Tokens completed after the first window.
-    pub(super) ours: u64,
-    pub(super) theirs: u64,
+    /// Tokens completed after the first window, weighted as the mean over all windows is.
+    pub(super) ours: f64,
+    pub(super) theirs: f64,
     /// Calls completed, the first window included; so for what follows.
     pub(super) calls: u64,
     pub(super) sends: u64,
@@ -48,8 +48,8 @@ pub(super) struct Outcome {
 impl Tally {
     pub(super) fn new() -> Self {
         Self {
-            ours: 0,
-            theirs: 0,
+            ours: 0.0,
+            theirs: 0.0,
             calls: 0,
             sends: 0,
             refused: Vec::new(),

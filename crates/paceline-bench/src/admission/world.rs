@@ -156,6 +156,7 @@ struct Flying<P> {
     pass: Option<P>,
     admitted: Option<Admitted>,
     refused_by: Dimension,
+    left: u64,
     arrived: u64,
     era: u32,
 }
@@ -212,8 +213,8 @@ impl<G: Gate, M: Fn() -> G> World<G, M> {
         }
         let allowed = real(self.quota.limit) * real(self.quota.windows);
         Outcome {
-            used: real(self.tally.ours) / allowed,
-            theirs: real(self.tally.theirs) / allowed,
+            used: self.tally.ours / allowed,
+            theirs: self.tally.theirs / allowed,
             highest: real(self.server.peak()) / real(self.quota.limit),
             tally: self.tally,
         }
@@ -317,7 +318,9 @@ impl<G: Gate, M: Fn() -> G> World<G, M> {
         }
         self.tally.sends += 1;
         let slot = self.keep(head);
-        self.flying[index(slot)].pass = Some(pass);
+        let flying = &mut self.flying[index(slot)];
+        flying.pass = Some(pass);
+        flying.left = now;
         self.at(now + head.call.there, What::Arrive(slot));
     }
 
@@ -357,17 +360,15 @@ impl<G: Gate, M: Fn() -> G> World<G, M> {
         }
         self.tally.calls += 1;
         self.open -= 1;
-        if now >= WINDOW {
-            self.tally.ours += waiting.call.total();
-        }
+        self.tally.ours += self.counted(waiting.call.total(), now);
         self.at(now + waiting.call.back, What::Heard(slot));
     }
 
     fn heard(&mut self, slot: u32, now: u64) {
-        let call = self.flying[index(slot)].waiting.call;
+        let Flying { waiting: Waiting { call, .. }, left, .. } = self.flying[index(slot)];
         if let Some(pass) = self.pass(slot) {
             self.gate.head(pass, instant(now));
-            self.gate.settle(pass, &call, instant(now));
+            self.gate.settle(pass, &call, instant(left), instant(now));
             self.tell(now);
         }
         self.free.push(slot);
@@ -379,10 +380,11 @@ impl<G: Gate, M: Fn() -> G> World<G, M> {
         let chance = self.source.chance();
         let flying = &mut self.flying[index(slot)];
         flying.waiting.tries += 1;
-        let Flying { waiting, refused_by, .. } = *flying;
+        let Flying { waiting, refused_by, left, .. } = *flying;
         let mut wait = Duration::ZERO;
         if let Some(pass) = pass {
-            let refused = Refused { dimension: refused_by, tries: waiting.tries, chance };
+            let (dimension, left) = (refused_by, instant(left));
+            let refused = Refused { dimension, left, tries: waiting.tries, chance };
             wait = self.gate.refused(pass, &waiting.call, &refused, instant(now));
             self.tell(now);
         }
@@ -464,10 +466,15 @@ impl<G: Gate, M: Fn() -> G> World<G, M> {
         if let Some(admitted) = admitted {
             self.server.complete(admitted, instant(now));
         }
-        if now >= WINDOW {
-            self.tally.theirs += waiting.call.total();
-        }
+        self.tally.theirs += self.counted(waiting.call.total(), now);
         self.free.push(slot);
+    }
+
+    /// What an amount counted now adds to the mean of all windows that end after the first: less
+    /// at both ends of a run, so that it matters little at which moment of a cycle the run ends.
+    fn counted(&self, amount: u64, now: u64) -> f64 {
+        let end = (self.quota.windows + 1) * WINDOW;
+        real(amount) * real(now.min(WINDOW).min(end - now)) / real(WINDOW)
     }
 
     /// The wait before the next arrival at this share of the quota.
@@ -488,6 +495,7 @@ impl<G: Gate, M: Fn() -> G> World<G, M> {
             pass: None,
             admitted: None,
             refused_by: Dimension::TotalTokens,
+            left: 0,
             arrived: 0,
             era: self.era,
         };
