@@ -193,3 +193,76 @@ const MOST: u64 = 2_000;
 /// How many workers the bucket's client has for a call in flight at the quota. Without a bound the
 /// refused ones would pile up.
 const WORKERS: u64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::world::Arrivals;
+
+    fn lab() -> Lab {
+        let trace = Arc::from(vec![(1_000, 200), (300, 40), (4_000, 600), (800, 900)]);
+        Lab { trace, seed: 3, windows: Some(4) }
+    }
+
+    fn play(client: Client, change: impl Fn(&mut Scene)) -> Outcome {
+        let mut scene = Scene::new(client, Mix::All(Class::Chat));
+        change(&mut scene);
+        scene.play(&lab())
+    }
+
+    #[test]
+    fn a_seed_repeats_a_run() {
+        let run = || play(Client::Bucket, |_| ()).tally;
+        let (one, other) = (run(), run());
+        assert_eq!((one.sends, one.refused), (other.sends, other.refused));
+        assert!((one.ours - other.ours).abs() < 1e-9);
+    }
+
+    #[test]
+    fn who_holds_is_not_refused_and_whoever_does_not_is() {
+        let held = play(Client::Hold, |_| ());
+        assert!(held.tally.refused.is_empty() && held.highest <= 1.0 && held.used > 0.8);
+        let poured = play(Client::Bucket, |_| ());
+        assert!(!poured.tally.refused.is_empty() && poured.highest > 1.0);
+    }
+
+    #[test]
+    fn requests_that_nobody_spaces_are_refused_as_such() {
+        let tight = |scene: &mut Scene| scene.requests = Some(0.5);
+        assert!(play(Client::Oracle, tight).tally.refused_as_requests > 0);
+        let ours = play(Client::Hold, tight);
+        assert_eq!(ours.tally.refused_as_requests, 0);
+        assert!(ours.used < 0.55, "{}", ours.used);
+    }
+
+    #[test]
+    fn a_silent_cut_and_a_lost_memory_are_felt_when_they_happen_and_not_before() {
+        let refused = |change: fn(&mut Setup)| {
+            play(Client::Hold, |scene| change(&mut scene.setup)).tally.refused
+        };
+        let cut = refused(|setup| setup.cut = Some((2 * WINDOW, 4 * WINDOW, 0.5)));
+        let lost = refused(|setup| setup.restart = Some(2 * WINDOW));
+        for times in [cut, lost] {
+            assert!(times.first().is_some_and(|at| *at >= 2 * WINDOW));
+        }
+    }
+
+    #[test]
+    fn a_neighbour_takes_what_it_wants() {
+        let shared = play(Client::Hold, |scene| scene.setup.neighbour = Some(0.3));
+        assert!((shared.theirs - 0.3).abs() < 0.1, "{}", shared.theirs);
+        assert!(!shared.tally.refused.is_empty());
+    }
+
+    #[test]
+    fn calls_that_come_by_themselves_use_what_they_are() {
+        let come = |arrivals| {
+            let run = play(Client::Oracle, |scene| scene.setup.arrivals = arrivals);
+            (run.used, run.tally.wait_99())
+        };
+        let (used, _) = come(Arrivals::Share(0.5));
+        assert!((used - 0.5).abs() < 0.1, "{used}");
+        let (_, wait) = come(Arrivals::Bursts(3.0, 4 * WINDOW));
+        assert!(wait > 60.0, "{wait}");
+    }
+}
