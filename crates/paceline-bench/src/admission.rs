@@ -18,7 +18,7 @@
 
 mod book;
 mod cases;
-mod engine_stub;
+mod engine;
 mod gate;
 mod rivals;
 mod row;

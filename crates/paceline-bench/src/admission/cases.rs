@@ -7,7 +7,7 @@ use std::time::Duration;
 use paceline_limiter::Limit;
 
 use super::book::Book;
-use super::engine_stub::shapes;
+use super::engine::shapes;
 use super::row::Row;
 use super::scene::{Client, Scene};
 use super::tally::Outcome;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use paceline_core::{Dimension, LimitKey, Quota};
 use paceline_limiter::{ChargeRule, Limit, Profile};
 
-use super::engine_stub::{Charge, Meter, Rule, Shape, shapes};
+use super::engine::{Charge, Meter, Rule, Shape, shapes};
 use super::gate::{Ours, not_zero};
 use super::rivals::{Bucket, Oracle};
 use super::server::Server;

@@ -3,7 +3,7 @@
 //! The rules are the simulator's. Invariant: a request that arrives is counted as one, refused or
 //! not.
 
-use super::engine_stub::{Ask, Call as Admitted, Meter};
+use super::engine::{Ask, Call as Admitted, Meter};
 use paceline_core::{Dimension, Instant};
 
 use super::workload::Call;

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use super::engine_stub::Call as Admitted;
+use super::engine::Call as Admitted;
 use paceline_core::{Dimension, Instant};
 
 use super::gate::{Gate, Refused};
