@@ -54,6 +54,12 @@ pub trait Admission: Send + Sync + fmt::Debug {
     /// The head of the answer has arrived.
     fn head_received(&self, receipt: Receipt);
 
+    /// A stream has shown so much of its output so far, in the unit of what is counted when a call
+    /// is over. Who can't use that ignores it, which is the default.
+    fn progress(&self, receipt: Receipt, output: u64) {
+        let _ = (receipt, output);
+    }
+
     /// The call is over and used this much. Later calls for the same receipt change nothing.
     fn settle(&self, receipt: Receipt, actual: &Actual);
 

@@ -48,7 +48,9 @@ pub enum Class {
 /// and is admitted at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    amounts: [Option<Amount>; Dimension::COUNT],
+    amounts: [Amount; Dimension::COUNT],
+    /// Which of them are asked for: bit n is dimension n of [`Dimension::ALL`].
+    asked: u16,
     completion: Option<Completion>,
     class: Class,
     deadline: Option<Instant>,
@@ -84,16 +86,19 @@ impl Amount {
     }
 
     /// The mean.
+    #[inline]
     pub const fn expected_amount(self) -> u64 {
         self.expected
     }
 
     /// The standard deviation.
+    #[inline]
     pub const fn spread_amount(self) -> u64 {
         self.spread
     }
 
     /// What the call will not pass; at least the mean.
+    #[inline]
     pub const fn upper_amount(self) -> u64 {
         self.upper
     }
@@ -134,7 +139,8 @@ impl Demand {
     /// With so much of one dimension, in place of what was there.
     #[must_use]
     pub const fn with(mut self, dimension: Dimension, amount: Amount) -> Self {
-        self.amounts[dimension.index()] = Some(amount);
+        self.amounts[dimension.index()] = amount;
+        self.asked |= 1 << dimension.index();
         self
     }
 
@@ -182,8 +188,20 @@ impl Demand {
     }
 
     /// How much of one dimension it asks for, if any.
+    #[inline]
     pub const fn amount(&self, dimension: Dimension) -> Option<Amount> {
-        self.amounts[dimension.index()]
+        self.amount_at(dimension.index())
+    }
+
+    /// The same by the [index](Dimension::index) of a dimension, for those who keep it; `None`
+    /// where there is no such dimension.
+    #[inline]
+    pub const fn amount_at(&self, index: usize) -> Option<Amount> {
+        if index >= Dimension::COUNT || self.asked & (1 << index) == 0 {
+            None
+        } else {
+            Some(self.amounts[index])
+        }
     }
 
     /// Every dimension it asks for, in the order of [`Dimension::ALL`].
@@ -207,16 +225,19 @@ impl Demand {
     }
 
     /// The model it names, if any.
+    #[inline]
     pub const fn model_id(&self) -> Option<&ModelId> {
         self.model.as_ref()
     }
 
     /// The tag it names, if any.
+    #[inline]
     pub const fn tag_name(&self) -> Option<&Tag> {
         self.tag.as_ref()
     }
 
     /// The caller it names, if any.
+    #[inline]
     pub const fn caller_name(&self) -> Option<&Caller> {
         self.caller.as_ref()
     }

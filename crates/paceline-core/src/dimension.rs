@@ -81,6 +81,7 @@ impl Dimension {
     }
 
     /// Its place in [`Dimension::ALL`].
+    #[inline]
     pub const fn index(self) -> usize {
         match self {
             Self::Requests => 0,

@@ -90,16 +90,19 @@ impl Quota {
     }
 
     /// The amount.
+    #[inline]
     pub const fn limit(self) -> NonZeroU64 {
         self.limit
     }
 
     /// When it comes back.
+    #[inline]
     pub const fn refill(self) -> Refill {
         self.refill
     }
 
     /// The window's length; `None` for a quota that never comes back.
+    #[inline]
     pub const fn window(self) -> Option<Duration> {
         match self.refill {
             Refill::Rolling(window) => Some(window),

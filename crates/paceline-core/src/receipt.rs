@@ -38,11 +38,13 @@ impl Receipt {
     }
 
     /// Who issued it.
+    #[inline]
     pub const fn limiter(self) -> LimiterId {
         self.limiter
     }
 
-    /// Its number there; never used twice.
+    /// Its number there; not used again while anybody can still hold it.
+    #[inline]
     pub const fn number(self) -> u64 {
         self.number
     }
@@ -55,6 +57,7 @@ impl LimiterId {
     }
 
     /// The number.
+    #[inline]
     pub const fn number(self) -> u64 {
         self.0
     }
@@ -80,8 +83,16 @@ impl Actual {
     }
 
     /// What was used of one dimension, if that is known.
+    #[inline]
     pub const fn amount(&self, dimension: Dimension) -> Option<u64> {
         self.amounts[dimension.index()]
+    }
+
+    /// The same by the [index](Dimension::index) of a dimension; `None` where there is no such
+    /// dimension.
+    #[inline]
+    pub const fn amount_at(&self, index: usize) -> Option<u64> {
+        if index < Dimension::COUNT { self.amounts[index] } else { None }
     }
 }
 

@@ -24,16 +24,19 @@ impl Instant {
     pub const MAX: Self = Self(u64::MAX);
 
     /// The moment `nanos` nanoseconds after the clock's origin.
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since the clock's origin.
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// How long after `earlier` this is; zero where it is not after it.
+    #[inline]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -43,6 +46,7 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     /// Saturates at [`Instant::MAX`].
+    #[inline]
     fn add(self, later: Duration) -> Self {
         Self(self.0.saturating_add(nanos(later)))
     }
@@ -52,6 +56,7 @@ impl Sub<Duration> for Instant {
     type Output = Self;
 
     /// Saturates at [`Instant::ORIGIN`].
+    #[inline]
     fn sub(self, earlier: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(earlier)))
     }

@@ -58,22 +58,31 @@
 //! |---|---|
 //! | `tokio` | [`tokio`]: the waiting form on tokio's clock |
 
+#[cfg(feature = "clock")]
+pub mod clock;
+mod flow;
 mod limit;
 mod limiter;
 mod pacer;
 mod profile;
 mod queue;
+mod scopes;
+#[cfg(any(feature = "clock", feature = "tokio"))]
+mod shared;
 mod snapshot;
 mod state;
+#[cfg(any(feature = "clock", feature = "tokio"))]
+mod sync;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod window;
 
 pub use limit::{ChargeRule, Limit, LimitError, Pacing};
-pub use limiter::{Limiter, MAX_WIDENED, Served};
+pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, Served};
 pub use profile::Profile;
 pub use queue::Ticket;
 pub use snapshot::{LimitSnapshot, Snapshot};
+pub use state::SavedLimit;
 
 /// The examples of the README, compiled and run.
 #[cfg(doctest)]

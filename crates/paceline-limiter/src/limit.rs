@@ -47,6 +47,20 @@ pub enum ChargeRule {
     /// for a window more. Never above the limit, whatever the server does in between. Default for
     /// tokens and money.
     Completion,
+    /// When the call is over, by what it used, on a server that is *known* to look only at what has
+    /// already been counted when it judges a call.
+    ///
+    /// Admits by a credit of one limit a window and by a forecast of what could land before the
+    /// call is judged (*flow*). It uses nearly all of the limit where [`ChargeRule::Completion`]
+    /// can't, because calls last long or their length is not known; single windows may pass the
+    /// limit, as such a server lets them. Needs a quota that comes back; keeps the upper amounts
+    /// as well, so that it can fall back to [`ChargeRule::Completion`] at any moment.
+    Flow,
+    /// In full when the call arrives (input and the most output), cut to what the server keeps
+    /// when the call is over.
+    ///
+    /// Counts the upper amount as [`ChargeRule::Arrival`] does; settling edits it in place.
+    HeldMax,
     /// Only while the call is in flight. Default for [`Dimension::InFlight`].
     WhileInFlight,
 }
@@ -84,6 +98,11 @@ pub enum LimitError {
         /// The limit.
         limit: u64,
     },
+    /// A quota above [`Limit::MAX_AMOUNT`].
+    TooLarge {
+        /// The amount.
+        limit: u64,
+    },
     /// A delay bound above [`Limit::MAX_DELAY`].
     DelayTooLong {
         /// The delay bound.
@@ -93,6 +112,9 @@ pub enum LimitError {
     PacedWithoutRefill,
     /// [`ChargeRule::WhileInFlight`] has no window to pace.
     PacedInFlight,
+    /// [`ChargeRule::Flow`] needs a quota that comes back, and its rolling window, so no
+    /// [`Pacing::Bucket`].
+    FlowWithoutWindow,
     /// More limits than the limiter takes.
     TooManyLimits {
         /// How many it takes.
@@ -101,6 +123,8 @@ pub enum LimitError {
 }
 
 impl Limit {
+    /// The largest amount: 2^62. Amounts that are counted saturate there.
+    pub const MAX_AMOUNT: u64 = crate::window::MOST;
     /// The longest delay bound.
     pub const MAX_DELAY: Duration = Duration::from_secs(60);
     /// The delay bound that a limit starts with, for networks not known.
@@ -187,8 +211,18 @@ impl Limit {
         self.delay
     }
 
-    /// Checks what the types can't.
-    pub(crate) fn check(&self) -> Result<(), LimitError> {
+    /// Checks what the types can't. [`Limiter::add`](crate::Limiter::add) does so, too.
+    ///
+    /// # Errors
+    /// [`LimitError`] where the limit contradicts itself.
+    pub fn check(&self) -> Result<(), LimitError> {
+        let has_window = self.quota.window().is_some() && self.pacing != Pacing::Bucket;
+        if self.rule == ChargeRule::Flow && !has_window {
+            return Err(LimitError::FlowWithoutWindow);
+        }
+        if self.quota.limit().get() > Self::MAX_AMOUNT {
+            return Err(LimitError::TooLarge { limit: self.quota.limit().get() });
+        }
         if self.delay > Self::MAX_DELAY {
             return Err(LimitError::DelayTooLong { delay: self.delay });
         }
@@ -207,6 +241,11 @@ impl Limit {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a call counts from its arrival on.
+    pub(crate) fn is_on_arrival(&self) -> bool {
+        matches!(self.rule, ChargeRule::Arrival | ChargeRule::HeldMax)
     }
 
     /// The rate of its pacer, where it has one.
@@ -235,10 +274,19 @@ impl Limit {
             }),
         }
     }
+}
 
-    /// Whether a rolling window stands behind the pacer.
-    pub(crate) fn is_guarded(&self) -> bool {
-        self.pacing != Pacing::Bucket
+impl LimitError {
+    /// The field of the policy that is wrong: `burst`, `quota`, `delay`, `pacing`, `rule` or `limits`.
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::BurstNotBelowLimit { .. } => "burst",
+            Self::TooLarge { .. } => "quota",
+            Self::DelayTooLong { .. } => "delay",
+            Self::PacedWithoutRefill | Self::PacedInFlight => "pacing",
+            Self::FlowWithoutWindow => "rule",
+            Self::TooManyLimits { .. } => "limits",
+        }
     }
 }
 
@@ -248,11 +296,17 @@ impl fmt::Display for LimitError {
             Self::BurstNotBelowLimit { burst, limit } => {
                 write!(f, "a burst of {burst} is not below the limit of {limit}")
             }
+            Self::TooLarge { limit } => {
+                write!(f, "a quota of {limit} is above {}", Limit::MAX_AMOUNT)
+            }
             Self::DelayTooLong { delay } => {
                 write!(f, "a delay bound of {delay:?} is above {:?}", Limit::MAX_DELAY)
             }
             Self::PacedWithoutRefill => f.write_str("a quota that never comes back can't be paced"),
             Self::PacedInFlight => f.write_str("a limit on calls in flight can't be paced"),
+            Self::FlowWithoutWindow => f.write_str(
+                "the rule `Flow` needs a quota that comes back, behind a pacer or none, not a bucket",
+            ),
             Self::TooManyLimits { most } => write!(f, "a limiter takes {most} limits at most"),
         }
     }
@@ -279,6 +333,13 @@ mod tests {
             base.clone().paced(Pacing::Burst(sixty)).check(),
             Err(LimitError::BurstNotBelowLimit { burst: 60, limit: 60 })
         );
+        let flow = base.clone().charged(ChargeRule::Flow);
+        assert_eq!(flow.clone().check(), Ok(()));
+        let bucket = flow.paced(Pacing::Bucket).check().expect_err("a bucket has no window");
+        assert_eq!((bucket, bucket.field()), (LimitError::FlowWithoutWindow, "rule"));
+        let large = per_minute(Limit::MAX_AMOUNT + 1);
+        let large = Limit::new(LimitKey::All, Dimension::Requests, large).check();
+        assert_eq!(large.map_err(|error| error.field()), Err("quota"));
         let late = Duration::from_secs(61);
         assert_eq!(base.delay(late).check(), Err(LimitError::DelayTooLong { delay: late }));
         let once = Limit::new(LimitKey::All, Dimension::Money, Quota::once(sixty));

@@ -3,7 +3,6 @@
 //! Pure: time is an argument, nothing waits. Invariant: a demand is charged to every limit that
 //! counts it or to none, and what is charged is settled, cancelled or outstanding, never lost.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,13 +12,21 @@ use paceline_core::{
 
 use crate::limit::{Limit, LimitError};
 use crate::profile::Profile;
-use crate::queue::{Queue, Ticket};
+use crate::queue::Queue;
 use crate::snapshot::Snapshot;
-use crate::state::{Charge, LimitState, Verdict};
+use crate::state::End;
 
+mod calls;
+mod limits;
 mod observe;
+mod pauses;
+mod queued;
+mod saved;
 
+pub(crate) use limits::Limits;
 pub use observe::MAX_WIDENED;
+pub use queued::Served;
+pub use saved::{Restored, Saved};
 
 /// Several limits decided together, with a queue in front: the pure form.
 ///
@@ -47,81 +54,32 @@ pub use observe::MAX_WIDENED;
 /// ```
 #[derive(Debug)]
 pub struct Limiter {
-    id: LimiterId,
+    now: Instant,
+    limits: Limits,
+    queue: Queue,
     profile: Profile,
     delay: Duration,
     max_waiting: usize,
-    limits: Vec<Option<LimitState>>,
-    by_key: HashMap<LimitKey, Vec<usize>>,
-    pauses: Vec<Pause>,
-    outstanding: HashMap<u64, Outstanding>,
-    next_receipt: u64,
-    queue: Queue,
-    now: Instant,
-}
-
-/// A call that was admitted and is not settled.
-#[derive(Debug)]
-struct Outstanding {
-    charges: Vec<Charge>,
-    admitted: Instant,
-    sent: Option<Instant>,
-    /// By when the call is over, counted from its sending.
-    latest: Duration,
-}
-
-#[derive(Debug)]
-struct Pause {
-    key: LimitKey,
-    dimension: Option<Dimension>,
-    until: Instant,
-}
-
-/// What [`Limiter::poll`] did with the queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Served {
-    /// This waiter was admitted.
-    Granted(
-        /// Its place.
-        Ticket,
-        /// Its receipt.
-        Receipt,
-    ),
-    /// This waiter was refused; it has left the queue.
-    Refused(
-        /// Its place.
-        Ticket,
-        /// Why.
-        Refusal,
-    ),
-}
-
-enum Decision {
-    Admit(Vec<usize>),
-    Refuse(Refusal),
 }
 
 impl Limiter {
     /// How many limits a limiter takes.
-    pub const MAX_LIMITS: usize = 4_096;
+    pub const MAX_LIMITS: usize = Limits::MOST;
     /// How many may wait, unless told otherwise.
     pub const DEFAULT_MAX_WAITING: usize = 10_000;
+    /// How many calls may be in flight; one more is refused until another has ended.
+    pub const MAX_IN_FLIGHT: usize = calls::Calls::MOST;
 
     /// A limiter without limits, which admits everything.
     pub fn new() -> Self {
+        let id = LimiterId::new(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         Self {
-            id: LimiterId::new(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
+            now: Instant::ORIGIN,
+            limits: Limits::new(id),
+            queue: Queue::default(),
             profile: Profile::default(),
             delay: Limit::DEFAULT_DELAY,
             max_waiting: Self::DEFAULT_MAX_WAITING,
-            limits: Vec::new(),
-            by_key: HashMap::new(),
-            pauses: Vec::new(),
-            outstanding: HashMap::new(),
-            next_receipt: 0,
-            queue: Queue::default(),
-            now: Instant::ORIGIN,
         }
     }
 
@@ -141,6 +99,15 @@ impl Limiter {
         self
     }
 
+    /// Reckons with a clock that lags by up to so much: it is added to the delay bound of every
+    /// limit, and to the moment at which a call is taken to be over. Call it before limits are
+    /// added. Default: nothing; at most [`Limit::MAX_DELAY`].
+    #[must_use]
+    pub fn with_staleness(mut self, staleness: Duration) -> Self {
+        self.limits.set_staleness(staleness.min(Limit::MAX_DELAY));
+        self
+    }
+
     /// With another bound on the queue than [`Limiter::DEFAULT_MAX_WAITING`].
     #[must_use]
     pub const fn with_max_waiting(mut self, waiting: usize) -> Self {
@@ -148,31 +115,14 @@ impl Limiter {
         self
     }
 
-    /// Adds a limit, or replaces the one of the same key, dimension and refill.
+    /// Adds a limit, or replaces the one of the same key, dimension and refill: what that one has
+    /// counted stays counted.
     ///
     /// # Errors
     /// [`LimitError`] where the limit contradicts itself, or where there are
     /// [`Limiter::MAX_LIMITS`] already.
     pub fn add(&mut self, limit: Limit) -> Result<(), LimitError> {
-        limit.check()?;
-        if let Some(index) = self.find(limit.key(), limit.dimension(), limit.quota()) {
-            let now = self.now;
-            if let Some(Some(state)) = self.limits.get_mut(index) {
-                state.set_limit(limit, now);
-            }
-            return Ok(());
-        }
-        let index = match self.limits.iter().position(Option::is_none) {
-            Some(free) => free,
-            None if self.limits.len() < Self::MAX_LIMITS => {
-                self.limits.push(None);
-                self.limits.len() - 1
-            }
-            None => return Err(LimitError::TooManyLimits { most: Self::MAX_LIMITS }),
-        };
-        self.by_key.entry(limit.key().clone()).or_default().push(index);
-        self.limits[index] = Some(LimitState::new(limit));
-        Ok(())
+        self.limits.add(limit, self.now)
     }
 
     /// Changes how much a limit allows, at once. Those who wait are judged anew at the next
@@ -186,172 +136,148 @@ impl Limiter {
         now: Instant,
     ) -> bool {
         let now = self.advance(now);
-        let Some(index) = self.find(key, dimension, quota) else { return false };
-        let Some(Some(state)) = self.limits.get_mut(index) else { return false };
+        let Some(state) = self.limits.find(key, dimension, quota) else { return false };
         if state.limit().quota() != quota {
             state.set_limit(state.limit().clone().with_quota(quota), now);
         }
         true
     }
 
+    /// A quota that does not come back by itself is whole again, but for what is in flight: a new
+    /// hour, day or month of a spending cap. `false` where there is no such limit.
+    pub fn renew(&mut self, key: &LimitKey, dimension: Dimension) -> bool {
+        let mut renewed = false;
+        self.limits.each_named(key, Some(dimension), |state| renewed |= state.renew());
+        renewed
+    }
+
     /// Admits the demand now or says why not. Those who wait come first.
     ///
     /// # Errors
     /// [`Refusal`]; nothing has changed then.
+    #[inline]
     pub fn try_acquire(&mut self, demand: &Demand, now: Instant) -> Result<Receipt, Refusal> {
         let now = self.advance(now);
-        match self.decide(demand, now) {
-            Decision::Refuse(refusal) => Err(refusal),
-            Decision::Admit(_) if !self.queue.is_empty() => {
+        if self.queue.is_empty() && self.limits.fits(demand, now) {
+            if let Some(receipt) = self.admit(demand, now) {
+                return Ok(receipt);
+            }
+        }
+        Err(self.refused(demand, now))
+    }
+
+    /// Why a demand was not admitted just now.
+    #[cold]
+    fn refused(&mut self, demand: &Demand, now: Instant) -> Refusal {
+        match self.limits.refusal(demand, now) {
+            Some(Refusal::NotUntil(blocked)) if self.queue.is_empty() => Refusal::NotUntil(blocked),
+            // Others wait in front: not before the first of them.
+            None | Some(Refusal::NotUntil(_)) => {
                 let until = self.head_until(now).map(|at| at.max(now + INSTANT));
-                Err(Refusal::NotUntil(Blocked::new(None, until)))
+                Refusal::NotUntil(Blocked::new(None, until))
             }
-            Decision::Admit(applying) => Ok(self.admit(&applying, demand, now)),
+            Some(refusal) => refusal,
         }
-    }
-
-    /// Takes a place in the queue.
-    ///
-    /// # Errors
-    /// A [`Refusal`] that waiting would not change: the demand never fits, the quota is spent,
-    /// the deadline is past or comes before the computed time, or too many wait.
-    pub fn enqueue(&mut self, demand: Demand, now: Instant) -> Result<Ticket, Refusal> {
-        let now = self.advance(now);
-        if self.queue.len() >= self.max_waiting {
-            return Err(Refusal::QueueFull { waiting: self.queue.len() });
-        }
-        let earliest = match self.decide(&demand, now) {
-            Decision::Admit(_) => Some(now),
-            Decision::Refuse(Refusal::NotUntil(blocked)) => blocked.until,
-            Decision::Refuse(refusal) => return Err(refusal),
-        };
-        // The computed time is a lower bound where others wait in front: still too late is too
-        // late.
-        if let Some(deadline) = demand.latest_admission() {
-            if deadline < now || earliest.is_some_and(|at| at > deadline) {
-                return Err(Refusal::Deadline { earliest });
-            }
-        }
-        Ok(self.queue.push(demand))
-    }
-
-    /// Serves the queue one step: the first waiter who fits now, or must be refused. Call it
-    /// until it returns `None`.
-    pub fn poll(&mut self, now: Instant) -> Option<Served> {
-        let now = self.advance(now);
-        if let Some(late) = self.queue.expired(now) {
-            let demand = self.queue.remove(late)?;
-            let earliest = match self.decide(&demand, now) {
-                Decision::Refuse(Refusal::NotUntil(blocked)) => blocked.until,
-                _ => None,
-            };
-            return Some(Served::Refused(late, Refusal::Deadline { earliest }));
-        }
-        let (ticket, demand) = self.queue.head()?;
-        let demand = demand.clone();
-        match self.decide(&demand, now) {
-            Decision::Refuse(Refusal::NotUntil(_)) => None,
-            Decision::Refuse(refusal) => {
-                self.queue.remove(ticket);
-                Some(Served::Refused(ticket, refusal))
-            }
-            Decision::Admit(applying) => {
-                self.queue.remove(ticket);
-                Some(Served::Granted(ticket, self.admit(&applying, &demand, now)))
-            }
-        }
-    }
-
-    /// When to call [`Limiter::poll`] again if nothing else happens; `None` where time alone
-    /// brings nothing.
-    pub fn next_wakeup(&mut self, now: Instant) -> Option<Instant> {
-        let now = self.advance(now);
-        let head = self.head_until(now);
-        [head, self.queue.next_expiry()].into_iter().flatten().min()
-    }
-
-    /// The first in the queue.
-    pub fn head(&self) -> Option<Ticket> {
-        self.queue.head().map(|(ticket, _)| ticket)
-    }
-
-    /// Leaves the queue. `false` where the ticket is not in it.
-    pub fn leave(&mut self, ticket: Ticket) -> bool {
-        self.queue.remove(ticket).is_some()
     }
 
     /// The call is about to leave; see [`Admission::sent`](paceline_core::Admission::sent).
     /// `false` where the receipt is not outstanding here; so for the others below.
     pub fn sent(&mut self, receipt: Receipt, now: Instant) -> bool {
         let now = self.advance(now);
-        self.edit(receipt, |call, limits| {
-            call.sent.get_or_insert(now);
-            for charge in &mut call.charges {
-                if let Some(Some(state)) = limits.get_mut(charge.limit) {
+        let sent = self.limits.with_call(receipt, |call, limits| {
+            call.sent_ns = call.sent_ns.min(now.as_nanos());
+            for charge in call.charges() {
+                if let Some(Some(state)) = limits.get_mut(charge.limit as usize) {
                     state.sent(charge, now);
                 }
             }
-        })
+        });
+        sent.is_some()
     }
 
     /// The answer began: what is counted on arrival has been counted.
     pub fn head_received(&mut self, receipt: Receipt, now: Instant) -> bool {
         let now = self.advance(now);
-        self.edit(receipt, |call, limits| {
-            for charge in &mut call.charges {
-                if let Some(Some(state)) = limits.get_mut(charge.limit) {
+        let received = self.limits.with_call(receipt, |call, limits| {
+            for charge in call.charges() {
+                if let Some(Some(state)) = limits.get_mut(charge.limit as usize) {
                     state.head_received(charge, now);
                 }
             }
-        })
+        });
+        received.is_some()
+    }
+
+    /// A stream has shown so much of its output so far, in the unit of the limits that count it on
+    /// completion. It sharpens what can still land; only limits kept by
+    /// [`ChargeRule::Flow`](crate::ChargeRule::Flow) listen.
+    pub fn progress(&mut self, receipt: Receipt, output: u64, now: Instant) -> bool {
+        let now = self.advance(now);
+        let seen = self.limits.with_call(receipt, |call, limits| {
+            for charge in call.charges() {
+                if let Some(Some(state)) = limits.get_mut(charge.limit as usize) {
+                    state.progress(charge, output, now);
+                }
+            }
+        });
+        seen.is_some()
     }
 
     /// The call is over. A dimension that `actual` does not name keeps what was reserved, and is
     /// taken to be counted as late as the demand said the call could last.
     ///
     /// A call that was never told [`Limiter::sent`] counts as sent when it was admitted.
+    #[inline]
     pub fn settle(&mut self, receipt: Receipt, actual: &Actual, now: Instant) -> bool {
         let now = self.advance(now);
-        let Some(mut call) = self.take(receipt) else { return false };
-        let sent = call.sent.unwrap_or(call.admitted);
-        for charge in &mut call.charges {
-            let Some(Some(state)) = self.limits.get_mut(charge.limit) else { continue };
-            if call.sent.is_none() {
-                state.sent(charge, sent);
+        let queue = &mut self.queue;
+        let settled = self.limits.end_call(receipt, |call, limits| {
+            let was_sent = call.sent_ns != calls::NOT_SENT;
+            let sent = Instant::from_nanos(if was_sent { call.sent_ns } else { call.admitted_ns });
+            let latest = sent + call.latest;
+            for charge in call.charges() {
+                let Some(Some(state)) = limits.get_mut(charge.limit as usize) else { continue };
+                if !was_sent {
+                    state.sent(charge, sent);
+                }
+                let actual = state.actual(actual);
+                let over = if actual.is_some() { now } else { now.max(latest) };
+                state.settle(charge, End { actual, over }, now);
             }
-            let used = actual.amount(state.limit().dimension());
-            let over = if used.is_some() { now } else { now.max(sent + call.latest) };
-            state.settle(charge, used, over, now);
-        }
-        true
+            if let Some((caller, served)) = call.caller.take() {
+                queue.settled(&caller, served, actual);
+            }
+        });
+        settled.is_some()
     }
 
     /// The call certainly never left: everything goes back.
     pub fn cancel_unsent(&mut self, receipt: Receipt, now: Instant) -> bool {
         let now = self.advance(now);
-        let Some(call) = self.take(receipt) else { return false };
-        for charge in &call.charges {
-            if let Some(Some(state)) = self.limits.get_mut(charge.limit) {
-                state.cancel(charge, now);
+        let queue = &mut self.queue;
+        let cancelled = self.limits.end_call(receipt, |call, limits| {
+            for charge in call.charges() {
+                if let Some(Some(state)) = limits.get_mut(charge.limit as usize) {
+                    state.cancel(charge, now);
+                }
             }
-        }
-        true
+            if let Some((caller, served)) = call.caller.take() {
+                queue.cancelled(&caller, served);
+            }
+        });
+        cancelled.is_some()
     }
 
     /// Counts a call that was made at `at` and that this limiter did not admit, such as one from
     /// before a restart: its upper amounts, in every limit that counts it. `at` may lie ahead of
     /// now, for calls that the server may not have counted yet.
     pub fn record_past(&mut self, demand: &Demand, at: Instant) {
-        for index in self.applying(demand) {
-            let Some(Some(state)) = self.limits.get_mut(index) else { continue };
-            if let Some(amount) = demand.amount(state.limit().dimension()) {
-                state.record_past(amount, at);
-            }
-        }
+        let now = self.now;
+        self.limits.each_counting(demand, |state, amount| state.record_past(amount, at, now));
     }
 
     /// Admits nothing that `key` (and `dimension`, where given) counts before `until`. A pause is
-    /// never shortened by a later one.
+    /// never shortened by a later one; [`Limiter::resume`] ends it.
     pub fn pause_until(
         &mut self,
         key: &LimitKey,
@@ -359,171 +285,61 @@ impl Limiter {
         until: Instant,
         now: Instant,
     ) {
-        let now = self.advance(now);
-        self.pauses.retain(|pause| pause.until > now);
-        let same = |pause: &&mut Pause| pause.key == *key && pause.dimension == dimension;
-        if let Some(pause) = self.pauses.iter_mut().find(same) {
-            pause.until = pause.until.max(until);
-        } else if self.pauses.len() < Self::MAX_LIMITS {
-            self.pauses.push(Pause { key: key.clone(), dimension, until });
-        }
+        self.advance(now);
+        self.limits.pauses.add(key, dimension, until);
+    }
+
+    /// Ends the pause of exactly this key and dimension. `false` where there is none.
+    pub fn resume(&mut self, key: &LimitKey, dimension: Option<Dimension>) -> bool {
+        self.limits.pauses.end(key, dimension)
     }
 
     /// The state of every limit, for people and programs to look at.
     pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         let now = self.advance(now);
-        let blocked = self.queue.head().map(|(_, demand)| demand.clone()).and_then(|demand| {
-            match self.decide(&demand, now) {
-                Decision::Refuse(Refusal::NotUntil(blocked)) => Some(blocked),
+        let blocked = match self.queue.head(now) {
+            Some((_, demand)) => match self.limits.refusal(demand, now) {
+                Some(Refusal::NotUntil(blocked)) => Some(blocked),
                 _ => None,
-            }
-        });
+            },
+            None => None,
+        };
         Snapshot {
             at: now,
-            limits: self.limits.iter_mut().flatten().map(|state| state.snapshot(now)).collect(),
+            limits: self.limits.iter().map(|state| state.snapshot(now)).collect(),
             waiting: self.queue.len(),
             blocked,
-            in_flight: self.outstanding.len(),
+            in_flight: self.limits.calls.len(),
         }
-    }
-
-    /// How many calls wait.
-    pub fn waiting(&self) -> usize {
-        self.queue.len()
     }
 
     /// How many calls are admitted and not yet settled or cancelled.
     pub fn in_flight(&self) -> usize {
-        self.outstanding.len()
+        self.limits.calls.len()
     }
 
-    /// Every limit's verdict, and the worst of them.
-    fn decide(&mut self, demand: &Demand, now: Instant) -> Decision {
-        let applying = self.applying(demand);
-        let mut blocked: Option<Blocked> = None;
-        for index in &applying {
-            let Some(Some(state)) = self.limits.get_mut(*index) else { continue };
-            let Some(amount) = demand.amount(state.limit().dimension()) else { continue };
-            let asked = amount.upper_amount();
-            match state.verdict(amount, now) {
-                Verdict::Fits => {}
-                Verdict::Never => {
-                    return Decision::Refuse(Refusal::Never { by: state.named(), asked });
-                }
-                Verdict::Exhausted => {
-                    let spent = state.spent();
-                    let by = state.named();
-                    return Decision::Refuse(Refusal::Exhausted { by, spent, asked });
-                }
-                Verdict::NotUntil(until) => {
-                    let until = until.map(|at| at.max(now + INSTANT));
-                    if blocked.as_ref().is_none_or(|other| is_later(until, other.until)) {
-                        blocked = Some(Blocked::new(Some(state.named()), until));
-                    }
-                }
-            }
+    /// Whether nothing is in flight, nobody waits, and no limit remembers anything that could
+    /// matter: a new limiter would do the same.
+    pub fn is_idle(&mut self, now: Instant) -> bool {
+        let now = self.advance(now);
+        self.in_flight() == 0
+            && self.queue.is_empty()
+            && self.limits.pauses.is_empty(now)
+            && self.limits.iter().all(|state| state.is_idle(now))
+    }
+
+    /// Charges a demand that fits.
+    #[inline]
+    fn admit(&mut self, demand: &Demand, now: Instant) -> Option<Receipt> {
+        let receipt = self.limits.admit(demand, now)?;
+        if self.queue.is_fair() {
+            self.count_service(demand, receipt);
         }
-        if let Some(until) = self.paused_until(demand, now) {
-            if blocked.as_ref().is_none_or(|other| is_later(Some(until), other.until)) {
-                blocked = Some(Blocked::new(None, Some(until)));
-            }
-        }
-        match blocked {
-            Some(blocked) => Decision::Refuse(Refusal::NotUntil(blocked)),
-            None => Decision::Admit(applying),
-        }
-    }
-
-    fn admit(&mut self, applying: &[usize], demand: &Demand, now: Instant) -> Receipt {
-        let mut charges = Vec::with_capacity(applying.len());
-        for index in applying {
-            let Some(Some(state)) = self.limits.get_mut(*index) else { continue };
-            if let Some(amount) = demand.amount(state.limit().dimension()) {
-                charges.push(state.charge(*index, amount, now));
-            }
-        }
-        let number = self.next_receipt;
-        self.next_receipt += 1;
-        let latest = demand.completion().map_or(Duration::ZERO, |range| range.latest());
-        let call = Outstanding { charges, admitted: now, sent: None, latest };
-        self.outstanding.insert(number, call);
-        Receipt::new(self.id, number)
-    }
-
-    /// The limits that count a demand.
-    fn applying(&self, demand: &Demand) -> Vec<usize> {
-        let keys = [
-            Some(LimitKey::All),
-            demand.model_id().cloned().map(LimitKey::Model),
-            demand.tag_name().cloned().map(LimitKey::Tag),
-            demand.caller_name().cloned().map(LimitKey::Caller),
-        ];
-        let mut applying = Vec::new();
-        for indices in keys.iter().flatten().filter_map(|key| self.by_key.get(key)) {
-            let counts = |index: &&usize| match self.limits.get(**index) {
-                Some(Some(state)) => demand.amount(state.limit().dimension()).is_some(),
-                _ => false,
-            };
-            applying.extend(indices.iter().filter(counts));
-        }
-        applying
-    }
-
-    fn paused_until(&self, demand: &Demand, now: Instant) -> Option<Instant> {
-        let applies = |pause: &&Pause| {
-            pause.until > now
-                && demand.is_counted_by(&pause.key)
-                && pause.dimension.is_none_or(|dimension| demand.amount(dimension).is_some())
-        };
-        self.pauses.iter().filter(applies).map(|pause| pause.until).max()
-    }
-
-    fn head_until(&mut self, now: Instant) -> Option<Instant> {
-        let demand = self.queue.head().map(|(_, demand)| demand.clone())?;
-        match self.decide(&demand, now) {
-            Decision::Refuse(Refusal::NotUntil(blocked)) => blocked.until,
-            _ => Some(now),
-        }
-    }
-
-    fn find(&self, key: &LimitKey, dimension: Dimension, quota: Quota) -> Option<usize> {
-        self.position(key, dimension, |other| other.refill() == quota.refill())
-    }
-
-    fn position(
-        &self,
-        key: &LimitKey,
-        dimension: Dimension,
-        same: impl Fn(Quota) -> bool,
-    ) -> Option<usize> {
-        self.by_key.get(key)?.iter().copied().find(|index| {
-            self.limits.get(*index).and_then(Option::as_ref).is_some_and(|state| {
-                state.limit().dimension() == dimension && same(state.limit().quota())
-            })
-        })
-    }
-
-    fn edit(
-        &mut self,
-        receipt: Receipt,
-        edit: impl FnOnce(&mut Outstanding, &mut [Option<LimitState>]),
-    ) -> bool {
-        if receipt.limiter() != self.id {
-            return false;
-        }
-        let Some(call) = self.outstanding.get_mut(&receipt.number()) else { return false };
-        edit(call, &mut self.limits);
-        true
-    }
-
-    fn take(&mut self, receipt: Receipt) -> Option<Outstanding> {
-        if receipt.limiter() != self.id {
-            return None;
-        }
-        self.outstanding.remove(&receipt.number())
+        Some(receipt)
     }
 
     /// The later of what is said to be now and what was said before.
+    #[inline]
     fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         self.now
@@ -533,15 +349,6 @@ impl Limiter {
 impl Default for Limiter {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Whether `a` is later than `b`; not known is later than any moment.
-fn is_later(a: Option<Instant>, b: Option<Instant>) -> bool {
-    match (a, b) {
-        (None, Some(_)) => true,
-        (Some(a), Some(b)) => a > b,
-        (_, None) => false,
     }
 }
 

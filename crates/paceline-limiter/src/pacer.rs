@@ -1,7 +1,8 @@
 //! A pacer: the generic cell rate algorithm with amounts, refunds and debt.
 //!
-//! It spaces what a rolling window alone would let through at once. Time is kept in 1/65,536 ns,
-//! charges are rounded up and refunds down, so that no sequence mints anything.
+//! It spaces what a rolling window alone would let through at once. Time is kept in 2^-32 ns, and
+//! the time that one unit takes is rounded up to that once, so that costs are exactly proportional
+//! and no sequence mints anything.
 //!
 //! Rule: ITU-T I.371 (virtual scheduling), with one theoretical arrival time for amounts above 1.
 
@@ -14,6 +15,11 @@ use paceline_core::Instant;
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     rate: Rate,
+    burst: u64,
+    /// The time that one unit takes.
+    unit: u128,
+    /// How early the arrival time may be met: a burst's time, and the tolerance.
+    early: u128,
     /// When everything charged so far has been worked off.
     arrival: u128,
     /// All time ever given back.
@@ -32,51 +38,61 @@ pub(crate) struct Rate {
 }
 
 /// What one charge did, so that it can be given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Paced {
-    amount: u64,
     /// The arrival time that this charge produced.
     arrival: u128,
     /// What had been given back by then.
     refunded: u128,
+    amount: u64,
     epoch: u32,
 }
 
 impl Pacer {
     /// A pacer at rest: a whole burst is free.
-    pub(crate) const fn new(rate: Rate) -> Self {
-        Self { rate, arrival: 0, refunded: 0, epoch: 0 }
+    pub(crate) fn new(rate: Rate) -> Self {
+        let mut pacer =
+            Self { rate, burst: 0, unit: 0, early: 0, arrival: 0, refunded: 0, epoch: 0 };
+        pacer.set_units(rate);
+        pacer
     }
 
-    /// When `amount` conforms: now or earlier means at once. More than the burst is let in once
-    /// the burst is whole, and leaves a debt.
+    /// Whether `amount` conforms at `now`. More than the burst does once the burst is whole, and
+    /// leaves a debt.
+    #[inline]
+    pub(crate) fn conforms(&self, amount: u64, now: Instant) -> bool {
+        self.arrival + self.cost(amount.min(self.burst)) <= time(now) + self.early
+    }
+
+    /// The first moment at which `amount` conforms, rounded up to a nanosecond.
     pub(crate) fn conforms_at(&self, amount: u64) -> Instant {
-        let burst = self.rate.burst.get();
-        let early = self.rate.cost(burst) + fine(self.rate.tolerance);
-        let needed = self.rate.cost(amount.min(burst));
-        coarse_up((self.arrival + needed).saturating_sub(early))
+        let at = (self.arrival + self.cost(amount.min(self.burst))).saturating_sub(self.early);
+        let nanos = at.div_ceil(1 << FRACTION);
+        Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// Charges `amount` at `now`, conforming or not.
+    #[inline]
     pub(crate) fn charge(&mut self, amount: u64, now: Instant) -> Paced {
-        self.arrival = self.arrival.max(fine_instant(now)) + self.rate.cost(amount);
+        self.arrival = (self.arrival.max(time(now)) + self.cost(amount)).min(END);
         Paced { amount, arrival: self.arrival, refunded: self.refunded, epoch: self.epoch }
     }
 
     /// Corrects a charge to what was used: gives back what time has not given back already, or
     /// takes the overrun as debt.
-    pub(crate) fn settle(&mut self, paced: Paced, actual: u64, now: Instant) {
+    #[inline]
+    pub(crate) fn settle(&mut self, paced: &Paced, actual: u64, now: Instant) {
         if paced.epoch != self.epoch {
             return;
         }
+        let now = time(now);
         if actual > paced.amount {
-            let overrun = self.rate.cost(actual - paced.amount);
-            self.arrival = self.arrival.max(fine_instant(now)) + overrun;
+            self.arrival = (self.arrival.max(now) + self.cost(actual - paced.amount)).min(END);
             return;
         }
-        let unused = self.rate.cost_down(paced.amount - actual);
+        let unused = self.cost(paced.amount - actual);
         let since = self.refunded - paced.refunded;
-        let left = paced.arrival.saturating_sub(since).saturating_sub(fine_instant(now));
+        let left = paced.arrival.saturating_sub(since).saturating_sub(now);
         let refund = unused.min(left);
         self.arrival -= refund;
         self.refunded += refund;
@@ -87,54 +103,59 @@ impl Pacer {
         if rate == self.rate {
             return;
         }
-        let backlog = self.arrival.saturating_sub(fine_instant(now));
-        let owed = self.rate.amount_of(backlog);
+        let owed = self.owed(now);
         let burst = u128::from(self.rate.burst.get());
         let new_burst = u128::from(rate.burst.get());
         let owed_then = match burst.checked_sub(owed) {
             Some(free) => new_burst - free.min(new_burst),
             None => owed - burst + new_burst,
         };
-        self.rate = rate;
+        self.set_units(rate);
+        // What was given back at the old rate is in its fractions; no older charge gives back more.
         self.epoch = self.epoch.wrapping_add(1);
-        let cost = self.rate.cost(u64::try_from(owed_then).unwrap_or(u64::MAX));
-        self.arrival = fine_instant(now) + cost;
+        self.refunded = 0;
+        self.arrival = time(now);
+        self.owe(u64::try_from(owed_then).unwrap_or(u64::MAX), now);
     }
-}
 
-impl Rate {
-    /// The time that `amount` takes, rounded up.
+    /// What is charged and not worked off, in units, rounded up.
+    pub(crate) fn owed(&self, now: Instant) -> u128 {
+        self.arrival.saturating_sub(time(now)).div_ceil(self.unit)
+    }
+
+    /// Charges so much that nobody settles.
+    pub(crate) fn owe(&mut self, amount: u64, now: Instant) {
+        self.charge(amount, now);
+    }
+
+    /// What one unit takes times the amount; what would take longer than [`END`] takes that.
+    #[inline]
     fn cost(&self, amount: u64) -> u128 {
-        (u128::from(amount) * fine(self.period)).div_ceil(u128::from(self.amount.get()))
+        // A unit of more than 2^64 fractions takes above 4 s, and its upper half is below 2^23.
+        let low = u128::from(amount) * u128::from(self.unit as u64);
+        let high = u128::from(amount) * u128::from((self.unit >> 64) as u64);
+        if high >= END >> 64 { END } else { low + (high << 64) }
     }
 
-    /// The time that `amount` takes, rounded down.
-    fn cost_down(&self, amount: u64) -> u128 {
-        u128::from(amount) * fine(self.period) / u128::from(self.amount.get())
-    }
-
-    /// The amount that takes this time, rounded up.
-    fn amount_of(&self, time: u128) -> u128 {
-        // A backlog is bounded by what was charged, so the product fits: 2^64 amounts of 2^50 ns.
-        time.saturating_mul(u128::from(self.amount.get())).div_ceil(fine(self.period).max(1))
+    fn set_units(&mut self, rate: Rate) {
+        let period = rate.period.as_nanos().clamp(1, 1 << 60);
+        self.unit = (period << FRACTION).div_ceil(u128::from(rate.amount.get()));
+        self.rate = rate;
+        self.burst = rate.burst.get();
+        self.early = self.cost(self.burst) + (rate.tolerance.as_nanos() << FRACTION);
     }
 }
 
-/// Sub-nanosecond digits: rates of up to 100 million tokens a minute stay exact to 2 in 10,000.
-const FINE: u32 = 16;
-
-const fn fine(duration: Duration) -> u128 {
-    duration.as_nanos() << FINE
+#[inline]
+fn time(at: Instant) -> u128 {
+    u128::from(at.as_nanos()) << FRACTION
 }
 
-fn fine_instant(at: Instant) -> u128 {
-    u128::from(at.as_nanos()) << FINE
-}
+/// Time is in 2^-32 ns: a rate of 100 million a minute stays exact to one in 10^12.
+const FRACTION: u32 = 32;
 
-fn coarse_up(fine: u128) -> Instant {
-    let nanos = fine.div_ceil(1 << FINE);
-    Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
+/// A time that never comes, of which a few can be added.
+const END: u128 = 1 << 124;
 
 #[cfg(test)]
 mod tests {
@@ -156,7 +177,8 @@ mod tests {
 
     /// Charges where it conforms; returns whether it did.
     fn take(pacer: &mut Pacer, amount: u64, millis: u64) -> bool {
-        let conforms = pacer.conforms_at(amount) <= at(millis);
+        let conforms = pacer.conforms(amount, at(millis));
+        assert_eq!(conforms, pacer.conforms_at(amount) <= at(millis));
         if conforms {
             pacer.charge(amount, at(millis));
         }
@@ -168,6 +190,15 @@ mod tests {
         let mut pacer = Pacer::new(rate(10, 3));
         let grants = [0, 0, 0, 0, 99, 100, 100, 200].map(|now| take(&mut pacer, 1, now));
         assert_eq!(grants, [true, true, true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn a_burst_is_whole_whatever_a_unit_takes() {
+        for amount in [3, 7, 61, 999_999_937, 1 << 62] {
+            let mut pacer = Pacer::new(rate(amount, 1_000));
+            let burst = (0..2_000).take_while(|_| take(&mut pacer, 1, 5)).count();
+            assert_eq!(burst, 1_000, "{amount} a second");
+        }
     }
 
     #[test]
@@ -185,33 +216,37 @@ mod tests {
         let mut pacer = Pacer::new(rate(10, 4));
         let paced = pacer.charge(4, at(0));
         // Worked off by itself after 400 ms: nothing is left to give back.
-        pacer.settle(paced, 0, at(400));
+        pacer.settle(&paced, 0, at(400));
         let grants: Vec<bool> = (0..5).map(|_| take(&mut pacer, 1, 400)).collect();
         assert_eq!(grants, [true, true, true, true, false]);
     }
 
     #[test]
     fn a_refund_at_once_gives_back_everything() {
-        let mut pacer = Pacer::new(rate(10, 4));
+        let mut pacer = Pacer::new(rate(7, 4));
+        pacer.charge(1, at(0));
+        let before = pacer.conforms_at(4);
         let paced = pacer.charge(4, at(0));
         assert!(!take(&mut pacer, 1, 0));
-        pacer.settle(paced, 0, at(0));
-        assert_eq!(pacer.conforms_at(4), at(0));
+        pacer.settle(&paced, 0, at(0));
+        assert_eq!(pacer.conforms_at(4), before);
     }
 
     #[test]
     fn an_overrun_is_a_debt() {
         let mut pacer = Pacer::new(rate(10, 4));
         let paced = pacer.charge(4, at(0));
-        pacer.settle(paced, 14, at(0));
+        pacer.settle(&paced, 14, at(0));
         assert_eq!(pacer.conforms_at(1), at(1_100));
     }
 
     #[test]
     fn a_raise_mints_no_burst() {
         let mut pacer = Pacer::new(rate(10, 4));
-        pacer.charge(3, at(0));
+        let old = pacer.charge(3, at(0));
         pacer.set_rate(rate(100, 40), at(0));
+        // A charge of the old rate gives nothing back at the new one.
+        pacer.settle(&old, 0, at(0));
         let free = (0..50).take_while(|_| take(&mut pacer, 1, 0)).count();
         assert_eq!(free, 1);
         // And it refills at the new rate.
@@ -224,5 +259,34 @@ mod tests {
         pacer.set_rate(rate(10, 4), at(5_000));
         let free = (0..50).take_while(|_| take(&mut pacer, 1, 5_000)).count();
         assert_eq!(free, 4);
+    }
+
+    #[test]
+    fn a_debt_stays_a_debt_at_another_rate() {
+        let mut pacer = Pacer::new(rate(10, 4));
+        pacer.charge(9, at(0));
+        pacer.set_rate(rate(20, 8), at(0));
+        assert_eq!(pacer.owed(at(0)), 13);
+        assert_eq!(pacer.conforms_at(1), at(300));
+    }
+
+    #[test]
+    fn the_slowest_and_the_fastest_rate_do_not_overflow() {
+        let year = Duration::from_secs(366 * 86_400);
+        let one = NonZeroU64::MIN;
+        let slow = Rate { amount: one, period: year, burst: one, tolerance: Duration::ZERO };
+        let mut pacer = Pacer::new(slow);
+        assert!(take(&mut pacer, u64::MAX, 0));
+        assert_eq!(pacer.conforms_at(1), Instant::MAX);
+        let mut pacer = Pacer::new(rate(1 << 62, 1 << 62));
+        assert!(take(&mut pacer, 1 << 62, 0));
+        // A unit takes 0.93 of 2^-32 ns, and 1 when rounded up.
+        assert_eq!(pacer.conforms_at(1 << 62), Instant::from_nanos(1 << 30));
+        // However much is charged, the arrival time stays in range.
+        let mut pacer = Pacer::new(slow);
+        for _ in 0..100 {
+            pacer.charge(u64::MAX, at(0));
+        }
+        assert_eq!(pacer.arrival, END);
     }
 }

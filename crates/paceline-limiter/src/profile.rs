@@ -74,7 +74,7 @@ mod tests {
             [Profile::Grok, Profile::GrokStrict, Profile::Smooth, Profile::Burst, Profile::Bucket];
         for profile in profiles {
             for dimension in Dimension::ALL {
-                for amount in [1, 2, 59, 60, 61, 480, u64::MAX] {
+                for amount in [1, 2, 59, 60, 61, 480, Limit::MAX_AMOUNT] {
                     let amount = NonZeroU64::new(amount).expect("not zero");
                     for quota in
                         [Quota::per_second(amount), Quota::per_minute(amount), Quota::once(amount)]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use paceline_core::{Demand, Instant};
+use paceline_core::{Actual, Amount, Caller, Demand, Instant};
 
 /// The place of one waiter in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +20,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn push(&mut self, demand: Demand) -> Ticket {
+    pub(crate) fn push(&mut self, demand: Demand, _now: Instant) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
         if let Some(deadline) = demand.latest_admission() {
@@ -38,7 +38,15 @@ impl Queue {
         Some(demand)
     }
 
-    pub(crate) fn head(&self) -> Option<(Ticket, &Demand)> {
+    pub(crate) fn is_fair(&self) -> bool {
+        false
+    }
+    pub(crate) fn granted(&mut self, _: &Demand) -> Option<(Caller, Amount)> {
+        None
+    }
+    pub(crate) fn settled(&mut self, _: &Caller, _: Amount, _: &Actual) {}
+    pub(crate) fn cancelled(&mut self, _: &Caller, _: Amount) {}
+    pub(crate) fn head(&self, _now: Instant) -> Option<(Ticket, &Demand)> {
         self.waiting.first_key_value().map(|(ticket, demand)| (*ticket, demand))
     }
 
@@ -69,12 +77,12 @@ mod tests {
     #[test]
     fn the_first_to_come_is_the_head_until_it_leaves() {
         let mut queue = Queue::default();
-        let first = queue.push(Demand::new());
-        let second = queue.push(Demand::new().deadline(Instant::from_nanos(5)));
-        assert_eq!(queue.head().map(|(ticket, _)| ticket), Some(first));
+        let first = queue.push(Demand::new(), Instant::ORIGIN);
+        let second = queue.push(Demand::new().deadline(Instant::from_nanos(5)), Instant::ORIGIN);
+        assert_eq!(queue.head(Instant::ORIGIN).map(|(ticket, _)| ticket), Some(first));
         assert!(queue.remove(first).is_some());
         assert!(queue.remove(first).is_none());
-        assert_eq!(queue.head().map(|(ticket, _)| ticket), Some(second));
+        assert_eq!(queue.head(Instant::ORIGIN).map(|(ticket, _)| ticket), Some(second));
         assert_eq!(queue.expired(Instant::from_nanos(5)), None);
         assert_eq!(queue.next_expiry(), Some(Instant::from_nanos(6)));
         assert_eq!(queue.expired(Instant::from_nanos(6)), Some(second));

@@ -6,24 +6,52 @@
 
 use std::time::Duration;
 
-use paceline_core::{Amount, Instant, Refill, RefusedBy};
+use paceline_core::{Actual, Amount, Demand, Dimension, Instant, Refill, RefusedBy};
 
-use crate::limit::{ChargeRule, Limit};
+use crate::flow::{Flight, Flow};
+use crate::limit::{ChargeRule, Limit, Pacing};
 use crate::pacer::{Paced, Pacer};
 use crate::snapshot::LimitSnapshot;
 use crate::window::Window;
 
+mod saved;
+
+pub use saved::SavedLimit;
+
 /// A limit and all that it has seen.
 #[derive(Clone, Debug)]
 pub(crate) struct LimitState {
-    limit: Limit,
-    /// `None` for a quota that never comes back, or that only counts what is in flight.
-    window: Option<Window>,
+    /// The amount in force.
+    most: u64,
+    /// What is counted and what is held, together; never above `most` when something is admitted.
+    used: u64,
+    /// Until when nothing of it leaves by itself, in nanoseconds.
+    steady_until: u64,
+    /// The index of its dimension.
+    index: u8,
+    /// Whether a call counts from its arrival on.
+    on_arrival: bool,
     pacer: Option<Pacer>,
-    /// Reserved and not yet in the window.
-    held: u128,
-    /// Spent of a quota that never comes back.
-    spent: u128,
+    flow: Option<Box<Flow>>,
+    counts: Counts,
+    /// Of `used`, what is reserved and not yet counted.
+    held: u64,
+    delay_ns: u64,
+    /// How far the clock may lag.
+    staleness: Duration,
+    limit: Limit,
+}
+
+/// Where what is not held any more is counted.
+#[derive(Clone, Debug)]
+enum Counts {
+    Window(Window),
+    /// A quota that never comes back.
+    Spent(u64),
+    /// Only what is held counts.
+    InFlight,
+    /// Only the pacer counts.
+    Pacer,
 }
 
 /// What one limit says to a demand.
@@ -37,53 +65,112 @@ pub(crate) enum Verdict {
 }
 
 /// What one admission did to one limit, so that it can be settled or taken back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Charge {
-    /// Which limit.
-    pub(crate) limit: usize,
+    paced: Paced,
     reserved: u64,
-    /// Where it stands in the window; `None` while it is held.
-    stamp: Option<Instant>,
-    paced: Option<Paced>,
+    /// Where it stands in the window; [`HELD`] while it is held.
+    stamp_ns: u64,
+    flight: Option<Flight>,
+    /// Which limit.
+    pub(crate) limit: u32,
+}
+
+/// Not in the window yet.
+const HELD: u64 = u64::MAX;
+
+/// The end of a call, as one limit is told it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    /// `None` where nobody knows what it used.
+    pub(crate) actual: Option<u64>,
+    /// When the server has counted it for sure.
+    pub(crate) over: Instant,
 }
 
 impl LimitState {
-    pub(crate) fn new(limit: Limit) -> Self {
-        let window = match limit.quota().refill() {
-            Refill::Rolling(length)
-                if limit.rule() != ChargeRule::WhileInFlight && limit.is_guarded() =>
-            {
-                Some(Window::new(length))
-            }
-            _ => None,
+    pub(crate) fn new(limit: Limit, staleness: Duration) -> Self {
+        let mut state = Self {
+            most: limit.quota().limit().get(),
+            used: 0,
+            steady_until: u64::MAX,
+            index: index(limit.dimension()),
+            on_arrival: false,
+            pacer: limit.rate().map(Pacer::new),
+            flow: None,
+            counts: Counts::InFlight,
+            held: 0,
+            delay_ns: 0,
+            staleness,
+            limit,
         };
-        let pacer = limit.rate().map(Pacer::new);
-        Self { limit, window, pacer, held: 0, spent: 0 }
+        state.counts = state.new_counts();
+        state.follow(Instant::ORIGIN);
+        state
     }
 
     pub(crate) const fn limit(&self) -> &Limit {
         &self.limit
     }
 
+    pub(crate) const fn dimension(&self) -> Dimension {
+        self.limit.dimension()
+    }
+
+    /// What a demand asks of this limit, if anything.
+    #[inline]
+    pub(crate) const fn asked(&self, demand: &Demand) -> Option<Amount> {
+        demand.amount_at(self.index as usize)
+    }
+
+    /// What a call used of this limit, where that is known.
+    #[inline]
+    pub(crate) const fn actual(&self, actual: &Actual) -> Option<u64> {
+        actual.amount_at(self.index as usize)
+    }
+
     pub(crate) fn named(&self) -> RefusedBy {
         RefusedBy::new(self.limit.key().clone(), self.limit.dimension(), self.limit.quota())
     }
 
-    pub(crate) fn spent(&self) -> u64 {
-        u64::try_from(self.spent).unwrap_or(u64::MAX)
+    /// What is spent of a quota that never comes back.
+    pub(crate) const fn spent(&self) -> u64 {
+        match self.counts {
+            Counts::Spent(spent) => spent,
+            _ => 0,
+        }
+    }
+
+    /// Whether `amount` fits now. Changes nothing that anybody could see.
+    #[inline]
+    pub(crate) fn fits(&mut self, amount: Amount, demand: &Demand, now: Instant) -> bool {
+        if now.as_nanos() >= self.steady_until {
+            self.expire(now);
+        }
+        if let Some(pacer) = &self.pacer {
+            if !pacer.conforms(amount.expected_amount(), now) {
+                return false;
+            }
+        }
+        match &mut self.flow {
+            None => self.used.saturating_add(amount.upper_amount()) <= self.most,
+            Some(flow) => {
+                amount.upper_amount() <= self.most
+                    && flow.verdict(&ask(amount, demand), now).is_ok()
+            }
+        }
     }
 
     /// Whether `amount` fits now, and if not, when.
-    pub(crate) fn verdict(&mut self, amount: Amount, now: Instant) -> Verdict {
-        let most = u128::from(self.limit.quota().limit().get());
-        let asked = u128::from(amount.upper_amount());
-        if asked > most {
+    pub(crate) fn verdict(&mut self, amount: Amount, demand: &Demand, now: Instant) -> Verdict {
+        let asked = amount.upper_amount();
+        if asked > self.most {
             return Verdict::Never;
         }
-        if self.spent + asked > most {
+        if self.spent().saturating_add(asked) > self.most {
             return Verdict::Exhausted;
         }
-        let guard = self.guard_free_at(asked, most, now);
+        let guard = self.guard(amount, demand, now);
         let pacer = self.pacer.as_ref().map(|pacer| pacer.conforms_at(amount.expected_amount()));
         match (guard, pacer.filter(|at| *at > now)) {
             (Verdict::Fits, None) => Verdict::Fits,
@@ -93,147 +180,160 @@ impl LimitState {
         }
     }
 
-    fn guard_free_at(&mut self, asked: u128, most: u128, now: Instant) -> Verdict {
-        if !self.limit.is_guarded() {
-            return Verdict::Fits;
+    fn guard(&mut self, amount: Amount, demand: &Demand, now: Instant) -> Verdict {
+        if let Some(flow) = &mut self.flow {
+            return match flow.verdict(&ask(amount, demand), now) {
+                Ok(()) => Verdict::Fits,
+                Err(until) => Verdict::NotUntil(until),
+            };
         }
-        let counted = match &mut self.window {
-            Some(window) => {
-                window.expire(now);
-                window.counted()
-            }
-            None => self.spent,
-        };
-        match (counted + self.held + asked).checked_sub(most) {
+        self.expire(now);
+        match (self.used + amount.upper_amount()).checked_sub(self.most) {
             None | Some(0) => Verdict::Fits,
-            Some(excess) => {
-                let freed = self.window.as_ref().and_then(|window| window.freed_at(excess));
-                Verdict::NotUntil(freed)
-            }
+            Some(excess) => Verdict::NotUntil(self.freed_at(excess)),
+        }
+    }
+
+    /// When so much of what is used has left by itself; `None` where time alone does not help.
+    fn freed_at(&self, excess: u64) -> Option<Instant> {
+        match &self.counts {
+            Counts::Window(window) => window.freed_at(excess),
+            _ => None,
         }
     }
 
     /// Reserves `amount`. The caller has seen that it fits.
-    pub(crate) fn charge(&mut self, index: usize, amount: Amount, now: Instant) -> Charge {
-        let reserved = amount.upper_amount();
-        let paced = self.pacer.as_mut().map(|pacer| pacer.charge(amount.expected_amount(), now));
-        self.held += u128::from(reserved);
-        Charge { limit: index, reserved, stamp: None, paced }
+    #[inline]
+    pub(crate) fn charge(
+        &mut self,
+        limit: u32,
+        amount: Amount,
+        demand: &Demand,
+        now: Instant,
+    ) -> Charge {
+        // Where only the pacer counts, nothing is held.
+        let is_counted = !matches!(self.counts, Counts::Pacer);
+        let reserved = if is_counted { amount.upper_amount() } else { 0 };
+        let paced = match &mut self.pacer {
+            Some(pacer) => pacer.charge(amount.expected_amount(), now),
+            None => Paced::default(),
+        };
+        self.hold(reserved);
+        let flight = self.flow.as_mut().map(|flow| flow.admit(&ask(amount, demand), now));
+        Charge { limit, reserved, stamp_ns: HELD, paced, flight }
     }
 
     /// The call is leaving: what is counted on arrival is counted within the delay bound.
+    #[inline]
     pub(crate) fn sent(&mut self, charge: &mut Charge, now: Instant) {
-        if self.limit.rule() == ChargeRule::Arrival && charge.stamp.is_none() {
-            self.stamp(charge, now + self.limit.delay_bound());
+        if self.on_arrival && charge.stamp_ns == HELD {
+            let stamp = now.as_nanos().saturating_add(self.delay_ns).min(HELD - 1);
+            if matches!(self.counts, Counts::Window(_)) {
+                charge.stamp_ns = stamp;
+                self.let_go(charge.reserved);
+                self.count(Instant::from_nanos(stamp), charge.reserved, now);
+            }
+        }
+        if let (Some(flow), Some(flight)) = (&mut self.flow, charge.flight) {
+            flow.sent(flight, now);
         }
     }
 
     /// The answer began: what is counted on arrival has been counted by now.
+    #[inline]
     pub(crate) fn head_received(&mut self, charge: &mut Charge, now: Instant) {
-        if let Some(stamp) = charge.stamp.filter(|stamp| *stamp > now) {
-            self.unstamp(charge, stamp);
-            self.stamp(charge, now);
+        let told = now + self.staleness;
+        if charge.stamp_ns != HELD && charge.stamp_ns > told.as_nanos() {
+            let counted = self.uncount(Instant::from_nanos(charge.stamp_ns), charge.reserved, now);
+            self.count(told, counted, now);
+            charge.stamp_ns = told.as_nanos();
         }
     }
 
-    /// The call is over. `actual` is `None` where nobody knows what it used; `over` is when the
-    /// server has counted it for sure.
-    pub(crate) fn settle(
-        &mut self,
-        charge: &mut Charge,
-        actual: Option<u64>,
-        over: Instant,
-        now: Instant,
-    ) {
-        let used = actual.unwrap_or(charge.reserved);
-        if let (Some(pacer), Some(paced), Some(actual)) = (&mut self.pacer, charge.paced, actual) {
-            pacer.settle(paced, actual, now);
-        }
-        match charge.stamp {
-            Some(stamp) => {
-                if let Some(window) = &mut self.window {
-                    window.remove(stamp, charge.reserved);
-                    window.add(stamp, used);
-                }
-            }
-            None => {
-                self.held -= u128::from(charge.reserved);
-                self.count(over, used);
-            }
+    /// So much of its output has been seen.
+    pub(crate) fn progress(&mut self, charge: &Charge, output: u64, now: Instant) {
+        if let (Some(flow), Some(flight)) = (&mut self.flow, charge.flight) {
+            flow.progress(flight, output, now);
         }
     }
 
-    /// The call never left: everything goes back.
+    /// The call is over.
+    #[inline]
+    pub(crate) fn settle(&mut self, charge: &Charge, end: End, now: Instant) {
+        let used = end.actual.unwrap_or(charge.reserved);
+        if let (Some(pacer), Some(actual)) = (&mut self.pacer, end.actual) {
+            pacer.settle(&charge.paced, actual, now);
+        }
+        if let Some(flow) = &mut self.flow {
+            match charge.flight {
+                Some(flight) => flow.settle(flight, end.actual, now),
+                None => flow.record_past(used, end.over),
+            }
+        }
+        if charge.stamp_ns == HELD {
+            self.let_go(charge.reserved);
+            self.count(end.over + self.staleness, used, now);
+        } else {
+            let stamp = Instant::from_nanos(charge.stamp_ns);
+            self.uncount(stamp, charge.reserved, now);
+            self.count(stamp, used, now);
+        }
+    }
+
+    /// The call never left, or the server refused it before counting anything of this: everything
+    /// goes back.
     pub(crate) fn cancel(&mut self, charge: &Charge, now: Instant) {
-        if let (Some(pacer), Some(paced)) = (&mut self.pacer, charge.paced) {
-            pacer.settle(paced, 0, now);
+        if let Some(pacer) = &mut self.pacer {
+            pacer.settle(&charge.paced, 0, now);
         }
-        match charge.stamp {
-            Some(stamp) => {
-                if let Some(window) = &mut self.window {
-                    window.remove(stamp, charge.reserved);
-                }
-            }
-            None => self.held -= u128::from(charge.reserved),
+        if let (Some(flow), Some(flight)) = (&mut self.flow, charge.flight) {
+            flow.cancel(flight, now);
+        }
+        if charge.stamp_ns == HELD {
+            self.let_go(charge.reserved);
+        } else {
+            self.uncount(Instant::from_nanos(charge.stamp_ns), charge.reserved, now);
         }
     }
 
     /// A call that this limiter did not admit was counted at `at`.
-    pub(crate) fn record_past(&mut self, amount: Amount, at: Instant) {
-        let counted_by = match self.limit.rule() {
-            ChargeRule::Arrival => at + self.limit.delay_bound(),
-            ChargeRule::Completion => at,
-            ChargeRule::WhileInFlight => return,
-        };
-        if let Some(pacer) = &mut self.pacer {
-            pacer.charge(amount.expected_amount(), at);
+    pub(crate) fn record_past(&mut self, amount: Amount, at: Instant, now: Instant) {
+        if self.limit.rule() == ChargeRule::WhileInFlight {
+            return;
         }
-        self.count(counted_by, amount.upper_amount());
+        if let Some(pacer) = &mut self.pacer {
+            pacer.owe(amount.expected_amount(), at);
+        }
+        if let Some(flow) = &mut self.flow {
+            flow.record_past(amount.upper_amount(), at);
+        }
+        let late = if self.on_arrival { self.delay_ns } else { 0 };
+        self.count(at + Duration::from_nanos(late), amount.upper_amount(), now);
     }
 
     /// Takes what the server says is left: what is free here is never more than that.
     pub(crate) fn tighten(&mut self, remaining: u64, now: Instant) {
-        let most = u128::from(self.limit.quota().limit().get());
-        let used = most.saturating_sub(u128::from(remaining));
-        let Some(window) = &mut self.window else { return };
-        window.expire(now);
-        let foreign = used.saturating_sub(window.counted() + self.held);
-        window.add(now, u64::try_from(foreign).unwrap_or(u64::MAX));
+        if self.flow.is_none() && matches!(self.counts, Counts::Window(_)) {
+            self.expire(now);
+            let foreign = self.most.saturating_sub(remaining).saturating_sub(self.used);
+            self.count(now, foreign, now);
+        }
     }
 
-    /// Another amount for the same window.
+    /// Another amount, pacing, rule or delay bound for the same window.
     pub(crate) fn set_limit(&mut self, limit: Limit, now: Instant) {
-        if let (Some(pacer), Some(rate)) = (&mut self.pacer, limit.rate()) {
-            pacer.set_rate(rate, now);
+        let old = std::mem::replace(&mut self.limit, limit);
+        match (&mut self.pacer, self.limit.rate()) {
+            (Some(pacer), Some(rate)) => pacer.set_rate(rate, now),
+            (pacer, rate) => *pacer = rate.map(Pacer::new),
         }
-        self.limit = limit;
-    }
-
-    pub(crate) fn snapshot(&mut self, now: Instant) -> LimitSnapshot {
-        let counted = match &mut self.window {
-            Some(window) => {
-                window.expire(now);
-                window.counted()
-            }
-            None => self.spent,
-        };
-        let most = u128::from(self.limit.quota().limit().get());
-        let free = most.saturating_sub(counted + self.held);
-        let next = self.pacer.as_ref().map(|pacer| pacer.conforms_at(1)).filter(|at| *at > now);
-        let window = self.window.as_ref().filter(|_| free == 0);
-        let guard = window.and_then(|window| window.freed_at((counted + self.held + 1) - most));
-        let narrow = |amount: u128| u64::try_from(amount).unwrap_or(u64::MAX);
-        LimitSnapshot {
-            key: self.limit.key().clone(),
-            dimension: self.limit.dimension(),
-            quota: self.limit.quota(),
-            rule: self.limit.rule(),
-            delay_bound: self.limit.delay_bound(),
-            used: narrow(counted),
-            held: narrow(self.held),
-            free: narrow(free),
-            next_free_at: next.max(guard),
+        let is_flying = |limit: &Limit| limit.rule() == ChargeRule::WhileInFlight;
+        if is_flying(&old) != is_flying(&self.limit) || is_bucket(&old) != is_bucket(&self.limit) {
+            self.counts = self.new_counts();
+            self.used = self.held;
         }
+        self.most = self.limit.quota().limit().get();
+        self.follow(now);
     }
 
     /// Widens the delay bound, up to `most`.
@@ -245,32 +345,155 @@ impl LimitState {
         }
     }
 
-    fn count(&mut self, at: Instant, amount: u64) {
-        match &mut self.window {
-            Some(window) => window.add(at, amount),
-            None if self.limit.quota().refill() == Refill::Never
-                && self.limit.rule() != ChargeRule::WhileInFlight =>
-            {
-                self.spent += u128::from(amount);
+    /// What was spent of a quota that never comes back is forgotten.
+    pub(crate) fn renew(&mut self) -> bool {
+        let Counts::Spent(spent) = &mut self.counts else { return false };
+        self.used -= std::mem::take(spent);
+        true
+    }
+
+    /// Whether it remembers nothing that could matter.
+    pub(crate) fn is_idle(&mut self, now: Instant) -> bool {
+        self.expire(now);
+        self.used == 0
+            && self.pacer.as_ref().is_none_or(|pacer| pacer.owed(now) == 0)
+            && self.flow.is_none()
+    }
+
+    pub(crate) fn snapshot(&mut self, now: Instant) -> LimitSnapshot {
+        self.expire(now);
+        let free = self.most.saturating_sub(self.used);
+        let paced = self.pacer.as_ref().map(|pacer| pacer.conforms_at(1)).filter(|at| *at > now);
+        let is_full = free == 0 && self.flow.is_none();
+        let guard = is_full.then(|| self.freed_at(self.used + 1 - self.most)).flatten();
+        LimitSnapshot {
+            key: self.limit.key().clone(),
+            dimension: self.limit.dimension(),
+            quota: self.limit.quota(),
+            rule: self.limit.rule(),
+            delay_bound: self.limit.delay_bound(),
+            used: self.used - self.held,
+            held: self.held,
+            free,
+            next_free_at: paced.max(guard),
+        }
+    }
+
+    #[inline]
+    fn hold(&mut self, amount: u64) {
+        self.held += amount;
+        self.used += amount;
+    }
+
+    #[inline]
+    fn let_go(&mut self, amount: u64) {
+        self.held -= amount;
+        self.used -= amount;
+    }
+
+    /// Counts `amount` from now on, until a window after `at`.
+    #[inline]
+    fn count(&mut self, at: Instant, amount: u64, now: Instant) {
+        if now.as_nanos() >= self.steady_until {
+            self.expire(now);
+        }
+        match &mut self.counts {
+            Counts::Window(window) => self.used += window.add(at, amount),
+            Counts::Spent(spent) => {
+                let added = amount.min(crate::window::MOST - *spent);
+                *spent += added;
+                self.used += added;
             }
-            None => {}
+            Counts::InFlight | Counts::Pacer => {}
         }
     }
 
-    /// Moves a charge from what is held into the window.
-    fn stamp(&mut self, charge: &mut Charge, at: Instant) {
-        if let Some(window) = &mut self.window {
-            self.held -= u128::from(charge.reserved);
-            window.add(at, charge.reserved);
-            charge.stamp = Some(at);
+    /// Takes back what was counted for `at`; returns how much had not left yet.
+    #[inline]
+    fn uncount(&mut self, at: Instant, amount: u64, now: Instant) -> u64 {
+        if now.as_nanos() >= self.steady_until {
+            self.expire(now);
+        }
+        let Counts::Window(window) = &mut self.counts else { return 0 };
+        let taken = window.remove(at, amount);
+        self.used -= taken;
+        taken
+    }
+
+    /// Lets go of what has left by itself.
+    fn expire(&mut self, now: Instant) {
+        if let Counts::Window(window) = &mut self.counts {
+            self.used -= window.expire(now);
+            self.steady_until = window.next_expiry_ns();
         }
     }
 
-    fn unstamp(&mut self, charge: &mut Charge, stamp: Instant) {
-        if let Some(window) = &mut self.window {
-            window.remove(stamp, charge.reserved);
-            self.held += u128::from(charge.reserved);
-            charge.stamp = None;
+    fn new_counts(&self) -> Counts {
+        let limit = &self.limit;
+        match limit.quota().refill() {
+            _ if limit.rule() == ChargeRule::WhileInFlight => Counts::InFlight,
+            _ if is_bucket(limit) => Counts::Pacer,
+            Refill::Rolling(length) => {
+                Counts::Window(Window::new(length, limit.delay_bound() + self.staleness))
+            }
+            _ => Counts::Spent(0),
         }
     }
+
+    /// Takes over what the limit says of its rule and its delay bound.
+    fn follow(&mut self, now: Instant) {
+        let delay = self.limit.delay_bound() + self.staleness;
+        let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        let is_wider = self.delay_ns > 0 && delay_ns > self.delay_ns;
+        self.expire(now);
+        if let (Counts::Window(window), true) = (&mut self.counts, is_wider) {
+            *window = window.reaching(delay);
+        }
+        self.steady_until = match &self.counts {
+            Counts::Window(window) => window.next_expiry_ns(),
+            _ => u64::MAX,
+        };
+        self.delay_ns = delay_ns;
+        self.on_arrival = self.limit.is_on_arrival();
+        match (self.limit.quota().window(), &mut self.flow) {
+            (Some(_), Some(flow)) if self.limit.rule() == ChargeRule::Flow => {
+                flow.set_limit(self.most, now);
+                flow.set_delay(delay, now);
+            }
+            (Some(window), None) if self.limit.rule() == ChargeRule::Flow => {
+                let mut flow = Flow::new(self.most, window, delay);
+                if let Counts::Window(counted) = &self.counts {
+                    for (leaves, amount) in counted.entries() {
+                        flow.record_past(amount, leaves - window);
+                    }
+                }
+                self.flow = Some(Box::new(flow));
+            }
+            (_, flow) => *flow = None,
+        }
+    }
+}
+
+/// Fewer than 256 dimensions: the index fits.
+fn index(dimension: Dimension) -> u8 {
+    u8::try_from(dimension.index()).unwrap_or(u8::MAX)
+}
+
+fn is_bucket(limit: &Limit) -> bool {
+    limit.pacing() == Pacing::Bucket
+}
+
+/// A demand, as the rule Flow asks for it.
+#[inline]
+fn ask(amount: Amount, demand: &Demand) -> crate::flow::Ask<'_> {
+    crate::flow::Ask {
+        amount,
+        input: demand.amount(Dimension::InputTokens).unwrap_or_default(),
+        completes: demand.completion(),
+        class: demand.tag_name(),
+    }
+}
+
+fn narrow(amount: u128) -> u64 {
+    u64::try_from(amount).unwrap_or(u64::MAX)
 }

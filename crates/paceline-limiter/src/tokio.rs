@@ -1,29 +1,36 @@
-//! The waiting form: a cheap handle to one limiter, on tokio's clock.
+//! The async form: a cheap handle to one limiter, waiting on tokio's timer.
 //!
-//! It decides nothing itself: it locks the pure limiter for a moment, and wakes whoever may go.
-//! Invariant: whenever somebody waits, the first of them owns a timer for the next moment at
-//! which time alone could admit it, and every change that could admit it wakes it at once.
+//! It decides nothing itself; the lock and the queue of wakers are shared with the blocking form.
+//! Invariant: a future that is dropped gives back its place, or the grant that it never saw.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ::tokio::time::{Sleep, sleep_until};
+use ::tokio::time::{Sleep, sleep};
 use paceline_core::{
     Acquire, Actual, Admission, Clock, Demand, Dimension, Instant, LimitKey, Observation, Quota,
     Receipt, Refusal,
 };
 
 use crate::limit::{Limit, LimitError};
-use crate::limiter::{Limiter, Served};
+use crate::limiter::{Limiter, Restored, Saved};
 use crate::queue::Ticket;
+use crate::shared::{Alarm, Asked, By, Shared};
 use crate::snapshot::Snapshot;
+use crate::sync::Arc;
 
 /// One limiter, shared by all clones of this handle.
+///
+/// It reads tokio's clock, so that it stands still where tokio's time is paused. Another clock,
+/// such as the faster one of the feature `clock`, is given by [`SharedLimiter::with_clock`]; it
+/// still waits on tokio's timer.
+///
+/// # Cancel safety
+/// Dropping the future of [`Admission::acquire`] gives back its place in the queue, or the grant
+/// that it never saw, and wakes whoever can go because of it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -47,26 +54,7 @@ use crate::snapshot::Snapshot;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
-pub struct SharedLimiter(Arc<Shared>);
-
-struct Shared {
-    clock: TokioClock,
-    state: Mutex<State>,
-}
-
-struct State {
-    limiter: Limiter,
-    waiting: HashMap<Ticket, Waiter>,
-    /// Whose timer is set, and for when.
-    armed: Option<(Ticket, Option<Instant>)>,
-}
-
-#[derive(Default)]
-struct Waiter {
-    waker: Option<Waker>,
-    answer: Option<Result<Receipt, Refusal>>,
-}
+pub struct SharedLimiter<C = TokioClock>(Arc<Shared<C, Timer>>);
 
 /// tokio's clock, which stands still where tokio's time is paused.
 ///
@@ -76,7 +64,7 @@ pub struct TokioClock {
     made: ::tokio::time::Instant,
 }
 
-/// How long before the making of a [`TokioClock`] its origin lies.
+/// How long before the making of a clock its origin lies.
 const PAST: Duration = Duration::from_secs(2 * 86_400);
 
 impl TokioClock {
@@ -84,11 +72,6 @@ impl TokioClock {
     #[expect(clippy::disallowed_methods, reason = "the module that may read a clock")]
     fn new() -> Self {
         Self { made: ::tokio::time::Instant::now() }
-    }
-
-    /// The moment on tokio's clock; `None` past its end.
-    fn to_tokio(self, at: Instant) -> Option<::tokio::time::Instant> {
-        self.made.checked_add(at.since(Instant::ORIGIN + PAST))
     }
 }
 
@@ -99,10 +82,16 @@ impl Clock for TokioClock {
 }
 
 impl SharedLimiter {
-    /// Shares a limiter.
+    /// Shares a limiter, on tokio's clock.
     pub fn new(limiter: Limiter) -> Self {
-        let state = State { limiter, waiting: HashMap::new(), armed: None };
-        Self(Arc::new(Shared { clock: TokioClock::new(), state: Mutex::new(state) }))
+        Self::with_clock(limiter, TokioClock::new())
+    }
+}
+
+impl<C: Clock> SharedLimiter<C> {
+    /// Shares a limiter, on another clock. It must run as fast as tokio's.
+    pub fn with_clock(limiter: Limiter, clock: C) -> Self {
+        Self(Arc::new(Shared::new(limiter, clock)))
     }
 
     /// Adds a limit, or replaces the one of the same key, dimension and refill.
@@ -118,12 +107,23 @@ impl SharedLimiter {
         self.0.change(|limiter, now| limiter.set_limit(key, dimension, quota, now))
     }
 
+    /// A quota that does not come back by itself is whole again; see [`Limiter::renew`].
+    pub fn renew(&self, key: &LimitKey, dimension: Dimension) -> bool {
+        self.0.change(|limiter, _| limiter.renew(key, dimension))
+    }
+
+    /// Ends a pause; see [`Limiter::resume`].
+    pub fn resume(&self, key: &LimitKey, dimension: Option<Dimension>) -> bool {
+        self.0.change(|limiter, _| limiter.resume(key, dimension))
+    }
+
     /// Admits the demand now or says why not; see [`Limiter::try_acquire`].
     ///
     /// # Errors
     /// [`Refusal`]; nothing has changed then.
+    #[inline]
     pub fn try_acquire(&self, demand: &Demand) -> Result<Receipt, Refusal> {
-        self.0.change(|limiter, now| limiter.try_acquire(demand, now))
+        self.0.try_acquire(demand)
     }
 
     /// Counts a call of the past; see [`Limiter::record_past`].
@@ -133,30 +133,33 @@ impl SharedLimiter {
 
     /// The state of every limit.
     pub fn snapshot(&self) -> Snapshot {
-        let now = self.0.clock.now();
-        self.0.lock().limiter.snapshot(now)
+        self.0.look(Limiter::snapshot)
+    }
+
+    /// What it knows now, for a later process; see [`Limiter::save`].
+    pub fn save(&self) -> Saved {
+        self.0.look(Limiter::save)
+    }
+
+    /// Goes on from what was saved `elapsed` ago; see [`Limiter::restore`].
+    pub fn restore(&self, saved: &Saved, elapsed: Duration) -> Restored {
+        self.0.change(|limiter, now| limiter.restore(saved, elapsed, now))
     }
 }
 
-impl Admission for SharedLimiter {
+impl<C: Clock> Admission for SharedLimiter<C> {
     fn now(&self) -> Instant {
-        self.0.clock.now()
+        self.0.clock().now()
     }
 
+    #[inline]
     fn acquire<'a>(&'a self, demand: &'a Demand) -> Acquire<'a> {
-        let now = self.0.clock.now();
-        let mut state = self.0.lock();
-        match state.limiter.try_acquire(demand, now) {
-            Err(Refusal::NotUntil(_)) => {}
-            answer => return Acquire::ready(answer),
+        match self.0.ask(demand, Timer::default) {
+            Asked::Known(answer) => Acquire::ready(answer),
+            Asked::Waits(ticket) => {
+                Acquire::waiting(Wait { shared: Arc::clone(&self.0), ticket, done: false })
+            }
         }
-        let ticket = match state.limiter.enqueue(demand.clone(), now) {
-            Ok(ticket) => ticket,
-            Err(refusal) => return Acquire::ready(Err(refusal)),
-        };
-        state.waiting.insert(ticket, Waiter::default());
-        drop(state);
-        Acquire::waiting(Wait { shared: Arc::clone(&self.0), ticket, timer: None, done: false })
     }
 
     fn sent(&self, receipt: Receipt) {
@@ -165,6 +168,10 @@ impl Admission for SharedLimiter {
 
     fn head_received(&self, receipt: Receipt) {
         self.0.change(|limiter, now| limiter.head_received(receipt, now));
+    }
+
+    fn progress(&self, receipt: Receipt, output: u64) {
+        self.0.change(|limiter, now| limiter.progress(receipt, output, now));
     }
 
     fn settle(&self, receipt: Receipt, actual: &Actual) {
@@ -184,128 +191,71 @@ impl Admission for SharedLimiter {
     }
 }
 
-impl Shared {
-    /// Changes the limiter, then serves whoever may go because of it.
-    fn change<T>(&self, change: impl FnOnce(&mut Limiter, Instant) -> T) -> T {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        let result = change(&mut state.limiter, now);
-        let wake = state.serve(now);
-        drop(state);
-        wake.into_iter().for_each(Waker::wake);
-        result
+/// The sleep of one who waits. It is set by whoever makes its owner the first in the queue, so
+/// that nobody is woken only to set it.
+#[derive(Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Alarm for Timer {
+    fn prepare(&mut self) {
+        // Made while its owner is polled, so that it belongs to the runtime of its owner. It costs
+        // no timer until it is set.
+        self.0.get_or_insert_with(|| new_sleep(LONGEST));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The limiter panics nowhere by design; if it did, its counts stay on the safe side.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Serves the queue as far as it goes; returns whom to wake once the lock is released.
-    fn serve(&mut self, now: Instant) -> Vec<Waker> {
-        let mut wake = Vec::new();
-        while let Some(served) = self.limiter.poll(now) {
-            let (ticket, answer) = match served {
-                Served::Granted(ticket, receipt) => (ticket, Ok(receipt)),
-                Served::Refused(ticket, refusal) => (ticket, Err(refusal)),
-            };
-            if let Some(waiter) = self.waiting.get_mut(&ticket) {
-                waiter.answer = Some(answer);
-                wake.extend(waiter.waker.take());
-            }
-        }
-        // A new head, or one with another time to wait for, has to set its timer.
-        let head = self.limiter.head();
-        let next = head.map(|ticket| (ticket, self.limiter.next_wakeup(now)));
-        if next != self.armed {
-            self.armed = None;
-            let waiter = head.and_then(|ticket| self.waiting.get_mut(&ticket));
-            wake.extend(waiter.and_then(|waiter| waiter.waker.take()));
-        }
-        wake
+    fn set(&mut self, wait: Option<Duration>, waker: &Waker, _: By) -> bool {
+        let Some(sleep) = &mut self.0 else { return true };
+        sleep.as_mut().reset(moment(wait.unwrap_or(LONGEST)));
+        sleep.as_mut().poll(&mut Context::from_waker(waker)).is_ready()
     }
 }
 
-/// One who waits.
-struct Wait {
-    shared: Arc<Shared>,
-    ticket: Ticket,
-    timer: Option<Pin<Box<Sleep>>>,
-    done: bool,
-}
-
-impl Future for Wait {
-    type Output = Result<Receipt, Refusal>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            let now = this.shared.clock.now();
-            let mut state = this.shared.lock();
-            let wake = state.serve(now);
-            let mut answer = None;
-            if let Some(waiter) = state.waiting.get_mut(&this.ticket) {
-                answer = waiter.answer.take();
-                waiter.waker = Some(context.waker().clone());
-            }
-            let mut wakeup = None;
-            if answer.is_some() {
-                state.waiting.remove(&this.ticket);
-                this.done = true;
-            } else if state.limiter.head() == Some(this.ticket) {
-                wakeup = state.limiter.next_wakeup(now);
-                state.armed = Some((this.ticket, wakeup));
-            }
-            drop(state);
-            wake.into_iter().for_each(Waker::wake);
-            if let Some(answer) = answer {
-                return Poll::Ready(answer);
-            }
-            let Some(at) = wakeup.and_then(|at| this.shared.clock.to_tokio(at)) else {
-                this.timer = None;
-                return Poll::Pending;
-            };
-            let timer = this.timer.get_or_insert_with(|| timer(at));
-            if timer.deadline() != at {
-                timer.as_mut().reset(at);
-            }
-            if timer.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            // The time has come already: look again. Its moment was after `now`, so this ends.
-            this.timer = None;
-        }
-    }
+#[expect(clippy::disallowed_methods, reason = "the module that may read a clock")]
+fn moment(wait: Duration) -> ::tokio::time::Instant {
+    ::tokio::time::Instant::now() + wait.min(LONGEST)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the module that may sleep")]
-fn timer(at: ::tokio::time::Instant) -> Pin<Box<Sleep>> {
-    Box::pin(sleep_until(at))
+fn new_sleep(wait: Duration) -> Pin<Box<Sleep>> {
+    Box::pin(sleep(wait))
 }
 
-impl Drop for Wait {
-    /// Gives back the place, or the grant that nobody took.
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        let ticket = self.ticket;
-        let granted = self.shared.lock().waiting.remove(&ticket).and_then(|waiter| waiter.answer);
-        self.shared.change(|limiter, now| match granted {
-            Some(Ok(receipt)) => limiter.cancel_unsent(receipt, now),
-            _ => limiter.leave(ticket),
-        });
+/// The longest sleep; who wakes too early looks again.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// One who waits.
+struct Wait<C: Clock> {
+    shared: Arc<Shared<C, Timer>>,
+    ticket: Ticket,
+    done: bool,
+}
+
+impl<C: Clock> Future for Wait<C> {
+    type Output = Result<Receipt, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = self.shared.poll(self.ticket, context.waker());
+        self.done = answer.is_ready();
+        answer
     }
 }
 
-impl fmt::Debug for SharedLimiter {
+impl<C: Clock> Drop for Wait<C> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.shared.abandon(self.ticket);
+        }
+    }
+}
+
+impl<C> Clone for SharedLimiter<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C> fmt::Debug for SharedLimiter<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.lock();
-        f.debug_struct("SharedLimiter")
-            .field("waiting", &state.limiter.waiting())
-            .field("in_flight", &state.limiter.in_flight())
-            .finish_non_exhaustive()
+        self.0.fmt(f)
     }
 }

@@ -2,136 +2,328 @@
 //!
 //! It holds no limit and reads no clock. Invariant: an amount counts from the moment it is added
 //! until at least `W` after its stamp, and at most one slot longer (rounded up, so that the
-//! window is never empty too early). A stamp may lie ahead of now.
+//! window is never empty too early). A stamp may lie ahead of now; it counts from the moment it
+//! is added all the same.
+//!
+//! Slots are a power of two of nanoseconds long, so that finding one is a shift. There are at most
+//! [`MAX_SLOTS`], of which between a half and all cover the window and the stamps that usually lie
+//! ahead; what lies farther ahead is kept apart until its time comes near.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use paceline_core::Instant;
 
-/// What was counted and when, oldest first.
+/// What was counted and when.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     length_ns: u64,
-    slot_ns: u64,
-    /// Slot number and the sum of what is stamped in it; numbers strictly ascend.
-    slots: VecDeque<(u64, u64)>,
-    counted: u128,
+    /// A slot is 2^shift nanoseconds long.
+    shift: u32,
+    /// The number of the oldest slot that may count, and its place in the ring.
+    oldest: u64,
+    place: usize,
+    /// The sum of what is stamped in each slot, as a ring that begins at `place`.
+    ring: Box<[u64]>,
+    /// What is stamped beyond the ring, by the number of its slot.
+    ahead: BTreeMap<u64, u64>,
+    counted: u64,
 }
 
 impl Window {
-    pub(crate) fn new(length: Duration) -> Self {
-        let length_ns = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let slot_ns = length_ns.div_ceil(SLOTS);
-        Self { length_ns, slot_ns, slots: VecDeque::new(), counted: 0 }
+    /// An empty window. Stamps of up to `ahead` from now find a place in the ring.
+    pub(crate) fn new(length: Duration, ahead: Duration) -> Self {
+        let length_ns = nanos(length).max(1);
+        let span = length_ns.saturating_add(nanos(ahead));
+        let mut shift = 0;
+        while (span >> shift) > MAX_SLOTS - SPARE {
+            shift += 1;
+        }
+        let slots = usize::try_from((span >> shift) + SPARE).unwrap_or(1);
+        Self {
+            length_ns,
+            shift,
+            oldest: 0,
+            place: 0,
+            ring: vec![0; slots].into(),
+            ahead: BTreeMap::new(),
+            counted: 0,
+        }
     }
 
-    /// Counts `amount`, stamped `at`.
-    pub(crate) fn add(&mut self, at: Instant, amount: u64) {
-        if amount == 0 {
-            return;
+    /// The same counts where stamps lie farther ahead. Slots may become longer: what is counted
+    /// then leaves later, never earlier.
+    pub(crate) fn reaching(&self, ahead: Duration) -> Self {
+        let mut other = Self::new(Duration::from_nanos(self.length_ns), ahead);
+        for (slot, amount) in self.slots() {
+            // The last moment of the slot, so that it leaves no sooner than it would have here.
+            let last = (slot.saturating_add(1) << self.shift).saturating_sub(1);
+            other.add(Instant::from_nanos(last), amount);
         }
-        let slot = self.slot(at);
-        // Nearly always the newest slot, so the search starts at the back.
-        let behind = self.slots.iter().rev().take_while(|(other, _)| *other > slot).count();
-        let place = self.slots.len() - behind;
-        match place.checked_sub(1).and_then(|last| self.slots.get_mut(last)) {
-            Some((other, sum)) if *other == slot => *sum = sum.saturating_add(amount),
-            _ => self.slots.insert(place, (slot, amount)),
-        }
-        self.counted += u128::from(amount);
+        other
     }
 
-    /// Takes back up to `amount` of what was stamped `at`; what has left already stays gone.
-    pub(crate) fn remove(&mut self, at: Instant, amount: u64) {
-        let slot = self.slot(at);
-        let Ok(place) = self.slots.binary_search_by_key(&slot, |(other, _)| *other) else { return };
-        let Some((_, sum)) = self.slots.get_mut(place) else { return };
+    /// Counts `amount`, stamped `at`; returns what it now counts more. What is older than the
+    /// window counts nothing, and all together [`MOST`] at most.
+    #[inline]
+    pub(crate) fn add(&mut self, at: Instant, amount: u64) -> u64 {
+        let slot = at.as_nanos() >> self.shift;
+        let Some(after) = slot.checked_sub(self.oldest) else { return 0 };
+        let added = amount.min(MOST - self.counted);
+        self.counted += added;
+        match self.index(after) {
+            Some(index) => self.ring[index] += added,
+            None => self.add_ahead(slot, added),
+        }
+        added
+    }
+
+    #[cold]
+    fn add_ahead(&mut self, slot: u64, amount: u64) {
+        if amount > 0 {
+            *self.ahead.entry(slot).or_default() += amount;
+        }
+    }
+
+    /// Takes back up to `amount` of what was stamped `at`, and returns how much; what has left
+    /// already stays gone.
+    #[inline]
+    pub(crate) fn remove(&mut self, at: Instant, amount: u64) -> u64 {
+        let slot = at.as_nanos() >> self.shift;
+        let Some(after) = slot.checked_sub(self.oldest) else { return 0 };
+        let taken = match self.index(after) {
+            Some(index) => {
+                let taken = amount.min(self.ring[index]);
+                self.ring[index] -= taken;
+                taken
+            }
+            None => self.remove_ahead(slot, amount),
+        };
+        self.counted -= taken;
+        taken
+    }
+
+    #[cold]
+    fn remove_ahead(&mut self, slot: u64, amount: u64) -> u64 {
+        let Some(sum) = self.ahead.get_mut(&slot) else { return 0 };
         let taken = amount.min(*sum);
         *sum -= taken;
         if *sum == 0 {
-            self.slots.remove(place);
+            self.ahead.remove(&slot);
         }
-        self.counted -= u128::from(taken);
+        taken
     }
 
-    /// Lets go of what is older than the window.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some((slot, sum)) = self.slots.front().copied() {
-            if self.leaves_at(slot) > now {
-                break;
-            }
-            self.counted -= u128::from(sum);
-            self.slots.pop_front();
+    /// Lets go of what is older than the window; returns how much.
+    pub(crate) fn expire(&mut self, now: Instant) -> u64 {
+        let before = self.counted;
+        let oldest = now.as_nanos().saturating_sub(self.length_ns) >> self.shift;
+        if oldest > self.oldest {
+            self.advance(oldest);
         }
+        before - self.counted
+    }
+
+    /// The moment before which nothing expires, in nanoseconds.
+    pub(crate) const fn next_expiry_ns(&self) -> u64 {
+        self.leaves_at(self.oldest).as_nanos()
     }
 
     /// What counts now; call [`Window::expire`] first.
-    pub(crate) const fn counted(&self) -> u128 {
+    #[cfg(test)]
+    const fn counted(&self) -> u64 {
         self.counted
     }
 
     /// The moment by which `excess` of what counts now has left; `None` where less than that is
     /// counted at all.
-    pub(crate) fn freed_at(&self, excess: u128) -> Option<Instant> {
+    pub(crate) fn freed_at(&self, excess: u64) -> Option<Instant> {
         let mut freed = 0;
-        for (slot, sum) in &self.slots {
-            freed += u128::from(*sum);
+        for (slot, sum) in self.slots() {
+            freed += sum;
             if freed >= excess {
-                return Some(self.leaves_at(*slot));
+                return Some(self.leaves_at(slot));
             }
         }
         None
     }
 
-    const fn slot(&self, at: Instant) -> u64 {
-        at.as_nanos() / self.slot_ns
+    /// What is counted, oldest first: the moment from which it no longer counts, and how much.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Instant, u64)> + '_ {
+        self.slots().map(|(slot, amount)| (self.leaves_at(slot), amount))
+    }
+
+    /// The slots that count anything, oldest first.
+    fn slots(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let (newer, older) = (&self.ring[..self.place], &self.ring[self.place..]);
+        let ring = (self.oldest..).zip(older.iter().chain(newer).copied());
+        let ahead = self.ahead.iter().map(|(slot, sum)| (*slot, *sum));
+        ring.chain(ahead).filter(|(_, sum)| *sum > 0)
+    }
+
+    /// The place in the ring of the slot so many after the oldest.
+    #[inline]
+    fn index(&self, after: u64) -> Option<usize> {
+        let after = usize::try_from(after).ok().filter(|after| *after < self.ring.len())?;
+        let index = self.place + after;
+        Some(if index < self.ring.len() { index } else { index - self.ring.len() })
+    }
+
+    /// Forgets everything before a later oldest slot.
+    fn advance(&mut self, oldest: u64) {
+        let passed = usize::try_from(oldest - self.oldest).unwrap_or(usize::MAX);
+        for _ in 0..passed.min(self.ring.len()) {
+            self.counted -= std::mem::take(&mut self.ring[self.place]);
+            self.place += 1;
+            if self.place == self.ring.len() {
+                self.place = 0;
+            }
+        }
+        self.oldest = oldest;
+        while let Some(entry) = self.ahead.first_entry() {
+            let (slot, amount) = (*entry.key(), *entry.get());
+            let Some(after) = slot.checked_sub(oldest) else {
+                self.counted -= amount;
+                entry.remove();
+                continue;
+            };
+            if after >= self.ring.len() as u64 {
+                break;
+            }
+            entry.remove();
+            if let Some(index) = self.index(after) {
+                self.ring[index] += amount;
+            }
+        }
     }
 
     /// The end of the slot, and a window's length behind it.
     const fn leaves_at(&self, slot: u64) -> Instant {
-        let end = slot.saturating_add(1).saturating_mul(self.slot_ns);
+        let next = slot.saturating_add(1);
+        let end = if next > u64::MAX >> self.shift { u64::MAX } else { next << self.shift };
         Instant::from_nanos(end.saturating_add(self.length_ns))
     }
 }
 
-/// Slots in a window: 480 lose 0.1 % of the quota on average (half a slot a window) and bound the
-/// memory of a window to 480 entries and what is stamped ahead.
-const SLOTS: u64 = 480;
+/// Slots of a window, at most: 8 bytes each, so that a window stays below 4 KiB. Between 246 and
+/// 492 of them cover it, which loses half a slot a window: 0.1 to 0.2 % of the quota.
+pub(crate) const MAX_SLOTS: u64 = 494;
+
+/// What a window counts at most; a quota is no larger.
+pub(crate) const MOST: u64 = 1 << 62;
+
+/// Slots beside those that a window's length takes: it seldom begins where a slot does.
+const SPARE: u64 = 2;
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(millis: u64) -> Instant {
-        Instant::from_nanos(millis * 1_000_000)
+    /// 2^27 ns, a slot of a window of a minute.
+    const SLOT: u64 = 1 << 27;
+    const MINUTE: u64 = 60_000_000_000;
+
+    fn at(nanos: u64) -> Instant {
+        Instant::from_nanos(nanos)
+    }
+
+    fn minute() -> Window {
+        Window::new(Duration::from_secs(60), Duration::from_millis(250))
     }
 
     #[test]
     fn an_amount_counts_for_a_window_and_at_most_a_slot_more() {
-        let mut window = Window::new(Duration::from_secs(48));
-        window.add(at(1_050), 7);
-        window.expire(at(49_049));
+        let mut window = minute();
+        window.add(at(SLOT), 3);
+        window.add(at(2 * SLOT - 1), 4);
+        window.expire(at(2 * SLOT + MINUTE - 1));
         assert_eq!(window.counted(), 7);
-        assert_eq!(window.freed_at(7), Some(at(49_100)));
-        window.expire(at(49_100));
+        assert_eq!(window.freed_at(7), Some(at(2 * SLOT + MINUTE)));
+        window.expire(at(2 * SLOT + MINUTE));
         assert_eq!(window.counted(), 0);
     }
 
     #[test]
     fn stamps_may_come_out_of_order_and_be_taken_back() {
-        let mut window = Window::new(Duration::from_secs(48));
-        window.add(at(500), 1);
-        window.add(at(300), 2);
-        window.add(at(400), 4);
-        window.add(at(300), 8);
-        assert_eq!(window.freed_at(10), Some(at(48_400)));
-        assert_eq!(window.freed_at(11), Some(at(48_500)));
-        window.remove(at(300), 9);
-        window.remove(at(900), 9);
+        let mut window = minute();
+        window.add(at(5 * SLOT), 1);
+        window.add(at(3 * SLOT), 2);
+        window.add(at(4 * SLOT), 4);
+        window.add(at(3 * SLOT), 8);
+        assert_eq!(window.freed_at(10), Some(at(4 * SLOT + MINUTE)));
+        assert_eq!(window.freed_at(11), Some(at(5 * SLOT + MINUTE)));
+        window.remove(at(3 * SLOT), 9);
+        window.remove(at(9 * SLOT), 9);
         assert_eq!(window.counted(), 6);
         assert_eq!(window.freed_at(7), None);
-        window.remove(at(300), 9);
+        window.remove(at(3 * SLOT), 9);
         assert_eq!(window.counted(), 5);
+    }
+
+    #[test]
+    fn what_is_stamped_far_ahead_counts_at_once_and_leaves_a_window_after_its_stamp() {
+        let mut window = minute();
+        let far = 10 * MINUTE;
+        window.add(at(far), 5);
+        window.add(at(far + SLOT), 6);
+        window.remove(at(far + SLOT), 2);
+        assert_eq!((window.counted(), window.freed_at(6).is_some()), (9, true));
+        window.expire(at(far + MINUTE - SLOT));
+        assert_eq!(window.counted(), 9);
+        window.remove(at(far), 1);
+        assert_eq!(window.counted(), 8);
+        window.expire(at(far + MINUTE + 3 * SLOT));
+        assert_eq!(window.counted(), 0);
+        window.add(at(20 * MINUTE), 5);
+        // A leap over everything, the ring and what lay ahead of it.
+        window.expire(at(40 * MINUTE));
+        assert_eq!((window.counted(), window.freed_at(1)), (0, None));
+    }
+
+    #[test]
+    fn the_sum_saturates_and_comes_back_to_zero() {
+        let mut window = minute();
+        assert_eq!(window.add(at(0), MOST - 5), MOST - 5);
+        assert_eq!(window.add(at(SLOT), u64::MAX), 5);
+        assert_eq!(window.add(at(100 * MINUTE), 1), 0);
+        assert_eq!(window.expire(at(3 * MINUTE)), MOST);
+        assert_eq!(window.counted(), 0);
+    }
+
+    #[test]
+    fn what_is_older_than_the_window_counts_nothing() {
+        let mut window = minute();
+        window.expire(at(3 * MINUTE));
+        window.add(at(MINUTE), 5);
+        window.remove(at(MINUTE), 5);
+        assert_eq!(window.counted(), 0);
+    }
+
+    #[test]
+    fn a_longer_reach_lets_nothing_go_earlier() {
+        let mut window = minute();
+        window.expire(at(2 * MINUTE));
+        for slot in [900, 901, 950, 1_300] {
+            window.add(at(slot * SLOT), slot);
+        }
+        let other = window.reaching(Duration::from_secs(30));
+        assert_eq!(other.counted(), window.counted());
+        for excess in [1, 900, 1_801, 2_751, 4_051] {
+            assert!(other.freed_at(excess) >= window.freed_at(excess), "{excess}");
+        }
+    }
+
+    #[test]
+    fn a_window_stays_below_four_kibibytes() {
+        for seconds in [1, 2, 59, 60, 61, 3_600, 366 * 86_400] {
+            let window = Window::new(Duration::from_secs(seconds), Duration::from_secs(2));
+            let bytes = size_of_val(&window) + size_of_val(&*window.ring);
+            assert!(bytes <= 4_096 - 64, "{seconds} s: {bytes}");
+            assert!(window.ring.len() as u64 > MAX_SLOTS / 3, "{seconds} s: {}", window.ring.len());
+        }
     }
 }

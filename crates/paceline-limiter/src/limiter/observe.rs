@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use paceline_core::{Dimension, Instant, LimitKey, Observation};
+use paceline_core::{Instant, Observation};
 
 use super::Limiter;
-use crate::state::LimitState;
 
 impl Limiter {
     /// Takes in what was learned about a limit.
@@ -24,20 +23,17 @@ impl Limiter {
                 let _ = self.add(limit);
             }
             Observation::Unlimited { key, dimension, refill } => {
-                let gone = self.position(key, *dimension, |quota| quota.refill() == *refill);
-                if let Some(index) = gone {
-                    self.remove(index);
-                }
+                self.limits.remove(key, *dimension, |quota| quota.refill() == *refill);
             }
             Observation::Remaining { key, dimension, remaining, .. } => {
-                self.each_named(key, Some(*dimension), |state| {
+                self.limits.each_named(key, Some(*dimension), |state| {
                     if state.limit().quota().window() == Some(MINUTE) {
                         state.tighten(*remaining, now);
                     }
                 });
             }
             Observation::Refused { key, dimension, actual, limit } => {
-                self.each_named(key, *dimension, |state| {
+                self.limits.each_named(key, *dimension, |state| {
                     let states_it = *limit == Some(state.limit().quota().limit().get());
                     if let (true, Some(actual), Some(limit)) = (states_it, actual, limit) {
                         state.tighten(limit.saturating_sub(*actual), now);
@@ -47,32 +43,6 @@ impl Limiter {
             }
             _ => {}
         }
-    }
-
-    fn each_named(
-        &mut self,
-        key: &LimitKey,
-        dimension: Option<Dimension>,
-        mut edit: impl FnMut(&mut LimitState),
-    ) {
-        for index in self.by_key.get(key).into_iter().flatten() {
-            let Some(Some(state)) = self.limits.get_mut(*index) else { continue };
-            if dimension.is_none_or(|dimension| dimension == state.limit().dimension()) {
-                edit(state);
-            }
-        }
-    }
-
-    /// Removes a limit and what calls in flight were charged there.
-    fn remove(&mut self, index: usize) {
-        for call in self.outstanding.values_mut() {
-            call.charges.retain(|charge| charge.limit != index);
-        }
-        for indices in self.by_key.values_mut() {
-            indices.retain(|other| *other != index);
-        }
-        self.by_key.retain(|_, indices| !indices.is_empty());
-        self.limits[index] = None;
     }
 }
 

@@ -1,0 +1,313 @@
+//! The shared form with a clock inside, for threads: it admits at once or blocks the thread.
+//!
+//! The only module beside `tokio` that reads a clock or waits. Invariant: an instant of a clock
+//! here is never earlier than one it has told before.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc as StdArc, Weak};
+use std::task::{Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use paceline_core::{
+    Actual, Clock, Demand, Dimension, Instant, LimitKey, Observation, Quota, Receipt, Refusal,
+};
+
+use crate::limit::{Limit, LimitError};
+use crate::limiter::{Limiter, Restored, Saved};
+use crate::shared::{Alarm, Asked, By, Shared};
+use crate::snapshot::Snapshot;
+use crate::sync::Arc;
+
+/// One limiter, shared by all clones of this handle, with a clock inside.
+///
+/// [`SharedLimiter::try_acquire`] never waits; [`SharedLimiter::acquire`] blocks the thread until
+/// the demand is admitted, first come, first served.
+///
+/// ```
+/// use std::num::NonZeroU64;
+/// use paceline_core::{Amount, Demand, Dimension, LimitKey, Quota, Refusal};
+/// use paceline_limiter::{Limit, Limiter, clock::SharedLimiter};
+///
+/// let limiter = SharedLimiter::new(Limiter::new());
+/// let quota = Quota::per_minute(NonZeroU64::new(2).unwrap());
+/// limiter.add(Limit::new(LimitKey::All, Dimension::Requests, quota))?;
+///
+/// let one = Demand::new().with(Dimension::Requests, Amount::exact(1));
+/// limiter.acquire(&one)?;
+/// limiter.acquire(&one)?;
+/// assert!(matches!(limiter.try_acquire(&one), Err(Refusal::NotUntil(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SharedLimiter<C = QuantaClock>(Arc<Shared<C, Unpark>>);
+
+/// The processor's time stamp counter through `quanta`: about half the cost of the system's
+/// monotonic clock.
+///
+/// Its origin lies two days before it was made, so that the past can be told, too.
+#[derive(Clone, Debug)]
+pub struct QuantaClock {
+    clock: quanta::Clock,
+    made: u64,
+}
+
+/// A clock that a thread of its own sets every so often: reading it costs next to nothing, and it
+/// lags by what [`CoarseClock::staleness`] says.
+///
+/// [`SharedLimiter::with_coarse_clock`] adds that to the delay bound of every limit. The thread
+/// ends when the last clone is gone.
+#[derive(Clone, Debug)]
+pub struct CoarseClock {
+    now_ns: StdArc<AtomicU64>,
+    every: Duration,
+}
+
+/// How long before the making of a clock its origin lies.
+const PAST_NS: u64 = 2 * 86_400 * 1_000_000_000;
+
+impl QuantaClock {
+    /// A clock that begins now.
+    pub fn new() -> Self {
+        let clock = quanta::Clock::new();
+        let made = clock.raw();
+        Self { clock, made }
+    }
+}
+
+impl Default for QuantaClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for QuantaClock {
+    #[inline]
+    fn now(&self) -> Instant {
+        let passed = self.clock.delta_as_nanos(self.made, self.clock.raw());
+        Instant::from_nanos(PAST_NS + passed)
+    }
+}
+
+impl CoarseClock {
+    /// How late the thread that sets it may be, beyond the time between two settings.
+    const LATE: Duration = Duration::from_millis(3);
+
+    /// Starts a clock that is set every so often: at least every 10 µs, at most every 100 ms.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn start(every: Duration) -> std::io::Result<Self> {
+        let every = every.clamp(Duration::from_micros(10), Duration::from_millis(100));
+        let clock = QuantaClock::new();
+        let now_ns = StdArc::new(AtomicU64::new(clock.now().as_nanos()));
+        let told = StdArc::downgrade(&now_ns);
+        thread::Builder::new()
+            .name("paceline-clock".into())
+            .spawn(move || tell(&clock, every, &told))?;
+        Ok(Self { now_ns, every })
+    }
+
+    /// By how much it may lag: the time between two settings, and 3 ms for a thread that wakes
+    /// late.
+    pub fn staleness(&self) -> Duration {
+        self.every + Self::LATE
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the module that may wait")]
+fn tell(clock: &QuantaClock, every: Duration, told: &Weak<AtomicU64>) {
+    while let Some(now_ns) = told.upgrade() {
+        now_ns.store(clock.now().as_nanos(), Ordering::Relaxed);
+        drop(now_ns);
+        thread::sleep(every);
+    }
+}
+
+impl Clock for CoarseClock {
+    #[inline]
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.now_ns.load(Ordering::Relaxed))
+    }
+}
+
+impl SharedLimiter {
+    /// Shares a limiter, on the processor's time stamp counter.
+    pub fn new(limiter: Limiter) -> Self {
+        Self::with_clock(limiter, QuantaClock::new())
+    }
+}
+
+impl SharedLimiter<CoarseClock> {
+    /// Shares a limiter on a coarse clock, whose staleness is added to every delay bound.
+    pub fn with_coarse_clock(limiter: Limiter, clock: CoarseClock) -> Self {
+        let staleness = clock.staleness();
+        Self::with_clock(limiter.with_staleness(staleness), clock)
+    }
+}
+
+impl<C: Clock> SharedLimiter<C> {
+    /// Shares a limiter, on another clock.
+    pub fn with_clock(limiter: Limiter, clock: C) -> Self {
+        Self(Arc::new(Shared::new(limiter, clock)))
+    }
+
+    /// The present moment on its clock.
+    pub fn now(&self) -> Instant {
+        self.0.clock().now()
+    }
+
+    /// Adds a limit, or replaces the one of the same key, dimension and refill.
+    ///
+    /// # Errors
+    /// As [`Limiter::add`].
+    pub fn add(&self, limit: Limit) -> Result<(), LimitError> {
+        self.0.change(|limiter, _| limiter.add(limit))
+    }
+
+    /// Changes how much a limit allows; see [`Limiter::set_limit`].
+    pub fn set_limit(&self, key: &LimitKey, dimension: Dimension, quota: Quota) -> bool {
+        self.0.change(|limiter, now| limiter.set_limit(key, dimension, quota, now))
+    }
+
+    /// A quota that does not come back by itself is whole again; see [`Limiter::renew`].
+    pub fn renew(&self, key: &LimitKey, dimension: Dimension) -> bool {
+        self.0.change(|limiter, _| limiter.renew(key, dimension))
+    }
+
+    /// Admits the demand now or says why not; see [`Limiter::try_acquire`].
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing has changed then.
+    #[inline]
+    pub fn try_acquire(&self, demand: &Demand) -> Result<Receipt, Refusal> {
+        self.0.try_acquire(demand)
+    }
+
+    /// Blocks the thread until the demand is admitted. Give the demand a
+    /// [deadline](Demand::deadline) to bound the wait.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where waiting would not help or may not go on.
+    ///
+    /// # Fairness
+    /// First come, first served within a [`Class`](paceline_core::Class).
+    pub fn acquire(&self, demand: &Demand) -> Result<Receipt, Refusal> {
+        let ticket = match self.0.ask(demand, || Unpark) {
+            Asked::Known(answer) => return answer,
+            Asked::Waits(ticket) => ticket,
+        };
+        let waker = Waker::from(StdArc::new(Sleeper(thread::current())));
+        loop {
+            if let Poll::Ready(answer) = self.0.poll(ticket, &waker) {
+                return answer;
+            }
+            let until = self.0.first_until(ticket);
+            park(until.map(|until| until.since(self.now())));
+        }
+    }
+
+    /// The call is about to leave; see [`Limiter::sent`]. `false` where the receipt is not
+    /// outstanding here; so for the others below.
+    pub fn sent(&self, receipt: Receipt) -> bool {
+        self.0.change(|limiter, now| limiter.sent(receipt, now))
+    }
+
+    /// The answer began; see [`Limiter::head_received`].
+    pub fn head_received(&self, receipt: Receipt) -> bool {
+        self.0.change(|limiter, now| limiter.head_received(receipt, now))
+    }
+
+    /// So much of the output was seen; see [`Limiter::progress`].
+    pub fn progress(&self, receipt: Receipt, output: u64) -> bool {
+        self.0.change(|limiter, now| limiter.progress(receipt, output, now))
+    }
+
+    /// The call is over; see [`Limiter::settle`].
+    #[inline]
+    pub fn settle(&self, receipt: Receipt, actual: &Actual) -> bool {
+        self.0.change(|limiter, now| limiter.settle(receipt, actual, now))
+    }
+
+    /// The call certainly never left; see [`Limiter::cancel_unsent`].
+    pub fn cancel_unsent(&self, receipt: Receipt) -> bool {
+        self.0.change(|limiter, now| limiter.cancel_unsent(receipt, now))
+    }
+
+    /// Takes in what was learned; see [`Limiter::observe`].
+    pub fn observe(&self, observation: &Observation) {
+        self.0.change(|limiter, now| limiter.observe(observation, now));
+    }
+
+    /// Admits nothing of `key` before `until`; see [`Limiter::pause_until`].
+    pub fn pause(&self, key: &LimitKey, dimension: Option<Dimension>, until: Instant) {
+        self.0.change(|limiter, now| limiter.pause_until(key, dimension, until, now));
+    }
+
+    /// Ends a pause; see [`Limiter::resume`].
+    pub fn resume(&self, key: &LimitKey, dimension: Option<Dimension>) -> bool {
+        self.0.change(|limiter, _| limiter.resume(key, dimension))
+    }
+
+    /// Counts a call of the past; see [`Limiter::record_past`].
+    pub fn record_past(&self, demand: &Demand, at: Instant) {
+        self.0.change(|limiter, _| limiter.record_past(demand, at));
+    }
+
+    /// The state of every limit.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.look(Limiter::snapshot)
+    }
+
+    /// What it knows now, for a later process; see [`Limiter::save`].
+    pub fn save(&self) -> Saved {
+        self.0.look(Limiter::save)
+    }
+
+    /// Goes on from what was saved `elapsed` ago; see [`Limiter::restore`].
+    pub fn restore(&self, saved: &Saved, elapsed: Duration) -> Restored {
+        self.0.change(|limiter, now| limiter.restore(saved, elapsed, now))
+    }
+}
+
+/// Whoever is made the first looks for itself how long to sleep.
+struct Unpark;
+
+impl Alarm for Unpark {
+    fn set(&mut self, _: Option<Duration>, _: &Waker, by: By) -> bool {
+        by == By::Another
+    }
+}
+
+/// A thread that waits.
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: StdArc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &StdArc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the module that may wait")]
+fn park(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => thread::park_timeout(wait),
+        None => thread::park(),
+    }
+}
+
+impl<C> Clone for SharedLimiter<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C> fmt::Debug for SharedLimiter<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

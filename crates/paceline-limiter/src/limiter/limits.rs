@@ -1,0 +1,276 @@
+//! All limits of a limiter and the calls charged to them: one decision over many.
+//!
+//! It knows no queue. Invariant: a demand is charged to every limit that counts it or to none.
+
+use std::time::Duration;
+
+use paceline_core::{
+    Amount, Blocked, Completion, Demand, Dimension, Instant, LimitKey, LimiterId, Quota, Receipt,
+    Refusal,
+};
+
+use super::calls::{Call, Calls};
+use super::pauses::Pauses;
+use crate::limit::{Limit, LimitError};
+use crate::scopes::Scopes;
+use crate::state::{LimitState, Verdict};
+
+/// The limits, what pauses them, and the calls that are not settled.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    id: LimiterId,
+    states: Vec<Option<LimitState>>,
+    scopes: Scopes,
+    staleness: Duration,
+    pub(crate) pauses: Pauses,
+    pub(crate) calls: Calls,
+}
+
+impl Limits {
+    /// How many limits there may be.
+    pub(crate) const MOST: usize = 4_096;
+
+    pub(crate) fn new(id: LimiterId) -> Self {
+        Self {
+            id,
+            states: Vec::new(),
+            scopes: Scopes::default(),
+            staleness: Duration::ZERO,
+            pauses: Pauses::default(),
+            calls: Calls::default(),
+        }
+    }
+
+    /// Adds a limit, or replaces the one of the same key, dimension and refill.
+    pub(crate) fn add(&mut self, limit: Limit, now: Instant) -> Result<(), LimitError> {
+        limit.check()?;
+        if let Some(state) = self.find(limit.key(), limit.dimension(), limit.quota()) {
+            state.set_limit(limit, now);
+            return Ok(());
+        }
+        let index = match self.states.iter().position(Option::is_none) {
+            Some(free) => free,
+            None if self.states.len() < Self::MOST => {
+                self.states.push(None);
+                self.states.len() - 1
+            }
+            None => return Err(LimitError::TooManyLimits { most: Self::MOST }),
+        };
+        self.scopes.add(limit.key(), index as u32);
+        self.states[index] = Some(LimitState::new(limit, self.staleness));
+        Ok(())
+    }
+
+    /// How far the clock may lag; for limits that are added from now on.
+    pub(crate) fn set_staleness(&mut self, staleness: Duration) {
+        self.staleness = staleness;
+    }
+
+    /// Removes a limit and what calls in flight were charged there.
+    pub(crate) fn remove(
+        &mut self,
+        key: &LimitKey,
+        dimension: Dimension,
+        is: impl Fn(Quota) -> bool,
+    ) {
+        let Some(index) = self.position(key, dimension, is) else { return };
+        self.calls.iter().for_each(|call| call.forget(index));
+        self.scopes.remove(key, index);
+        self.states[index as usize] = None;
+    }
+
+    /// Whether every limit admits the demand now. Changes nothing that anybody could see.
+    #[inline]
+    pub(crate) fn fits(&mut self, demand: &Demand, now: Instant) -> bool {
+        if self.pauses.until(demand, now).is_some() {
+            return false;
+        }
+        let Self { states, scopes, .. } = self;
+        all_fit(states, scopes.all(), demand, now)
+            && (scopes.only_all()
+                || scopes.named(demand).iter().all(|scope| all_fit(states, scope, demand, now)))
+    }
+
+    /// Charges a demand that fits to all that count it. `None` where too many calls are in flight.
+    #[inline]
+    pub(crate) fn admit(&mut self, demand: &Demand, now: Instant) -> Option<Receipt> {
+        let Self { id, states, scopes, pauses, calls, .. } = self;
+        let (number, call) = calls.insert()?;
+        call.admitted_ns = now.as_nanos();
+        call.latest = demand.completion().map_or(Duration::ZERO, Completion::latest);
+        charge_all(states, scopes.all(), call, demand, now);
+        if !scopes.only_all() {
+            for scope in scopes.named(demand) {
+                charge_all(states, scope, call, demand, now);
+            }
+        }
+        pauses.admitted(demand, now);
+        Some(Receipt::new(*id, number))
+    }
+
+    /// Why the demand is not admitted now; `None` where it is.
+    #[cold]
+    pub(crate) fn refusal(&mut self, demand: &Demand, now: Instant) -> Option<Refusal> {
+        let mut blocked: Option<Blocked> = None;
+        let mut block = |by, until: Option<Instant>| {
+            let until = until.map(|at| at.max(now + super::INSTANT));
+            if blocked.as_ref().is_none_or(|other| is_later(until, other.until)) {
+                blocked = Some(Blocked::new(by, until));
+            }
+        };
+        let Self { states, scopes, .. } = self;
+        for limit in scopes.counting(demand).into_iter().flatten() {
+            let Some(Some(state)) = states.get_mut(*limit as usize) else { continue };
+            let Some(amount) = state.asked(demand) else { continue };
+            let asked = amount.upper_amount();
+            match state.verdict(amount, demand, now) {
+                Verdict::Fits => {}
+                Verdict::Never => return Some(Refusal::Never { by: state.named(), asked }),
+                Verdict::Exhausted => {
+                    let spent = state.spent();
+                    return Some(Refusal::Exhausted { by: state.named(), spent, asked });
+                }
+                Verdict::NotUntil(until) => block(Some(state.named()), until),
+            }
+        }
+        if let Some(until) = self.pauses.until(demand, now) {
+            block(None, Some(until));
+        }
+        if blocked.is_none() && self.calls.len() >= Calls::MOST {
+            blocked = Some(Blocked::new(None, None));
+        }
+        blocked.map(Refusal::NotUntil)
+    }
+
+    pub(crate) fn find(
+        &mut self,
+        key: &LimitKey,
+        dimension: Dimension,
+        quota: Quota,
+    ) -> Option<&mut LimitState> {
+        let index = self.position(key, dimension, |other| other.refill() == quota.refill())?;
+        self.states.get_mut(index as usize)?.as_mut()
+    }
+
+    /// The limits of a key, and of a dimension where one is named.
+    pub(crate) fn each_named(
+        &mut self,
+        key: &LimitKey,
+        dimension: Option<Dimension>,
+        mut edit: impl FnMut(&mut LimitState),
+    ) {
+        for index in self.scopes.of(key) {
+            let Some(Some(state)) = self.states.get_mut(*index as usize) else { continue };
+            if dimension.is_none_or(|dimension| dimension == state.dimension()) {
+                edit(state);
+            }
+        }
+    }
+
+    /// Every limit that counts a demand, with the amount it asks for.
+    pub(crate) fn each_counting(
+        &mut self,
+        demand: &Demand,
+        mut edit: impl FnMut(&mut LimitState, Amount),
+    ) {
+        let Self { states, scopes, .. } = self;
+        for limit in scopes.counting(demand).into_iter().flatten() {
+            let Some(Some(state)) = states.get_mut(*limit as usize) else { continue };
+            if let Some(amount) = state.asked(demand) {
+                edit(state, amount);
+            }
+        }
+    }
+
+    /// Every limit, in the order in which they were added.
+    pub(crate) fn iter(&mut self) -> impl Iterator<Item = &mut LimitState> {
+        self.states.iter_mut().flatten()
+    }
+
+    /// A copy of every limit, in their places.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = Option<LimitState>> {
+        self.states.iter().cloned()
+    }
+
+    /// Shows a call and every limit.
+    #[inline]
+    pub(crate) fn with_call<T>(
+        &mut self,
+        receipt: Receipt,
+        edit: impl FnOnce(&mut Call, &mut [Option<LimitState>]) -> T,
+    ) -> Option<T> {
+        if receipt.limiter() != self.id {
+            return None;
+        }
+        let call = self.calls.get(receipt.number())?;
+        Some(edit(call, &mut self.states))
+    }
+
+    /// Shows a call for the last time, and every limit.
+    #[inline]
+    pub(crate) fn end_call<T>(
+        &mut self,
+        receipt: Receipt,
+        edit: impl FnOnce(&mut Call, &mut [Option<LimitState>]) -> T,
+    ) -> Option<T> {
+        if receipt.limiter() != self.id {
+            return None;
+        }
+        let states = &mut self.states;
+        self.calls.remove(receipt.number(), |call| edit(call, states))
+    }
+
+    fn position(
+        &self,
+        key: &LimitKey,
+        dimension: Dimension,
+        is: impl Fn(Quota) -> bool,
+    ) -> Option<u32> {
+        self.scopes.of(key).iter().copied().find(|index| {
+            self.states
+                .get(*index as usize)
+                .and_then(Option::as_ref)
+                .is_some_and(|state| state.dimension() == dimension && is(state.limit().quota()))
+        })
+    }
+}
+
+/// Whether the limits of one scope admit the demand.
+#[inline]
+fn all_fit(
+    states: &mut [Option<LimitState>],
+    scope: &[u32],
+    demand: &Demand,
+    now: Instant,
+) -> bool {
+    scope.iter().all(|limit| {
+        let Some(Some(state)) = states.get_mut(*limit as usize) else { return true };
+        let Some(amount) = state.asked(demand) else { return true };
+        state.fits(amount, demand, now)
+    })
+}
+
+/// Charges the demand to the limits of one scope.
+#[inline]
+fn charge_all(
+    states: &mut [Option<LimitState>],
+    scope: &[u32],
+    call: &mut Call,
+    demand: &Demand,
+    now: Instant,
+) {
+    for limit in scope {
+        let Some(Some(state)) = states.get_mut(*limit as usize) else { continue };
+        let Some(amount) = state.asked(demand) else { continue };
+        call.charge(state.charge(*limit, amount, demand, now));
+    }
+}
+
+/// Whether `a` is later than `b`; not known is later than any moment.
+fn is_later(a: Option<Instant>, b: Option<Instant>) -> bool {
+    match (a, b) {
+        (None, Some(_)) => true,
+        (Some(a), Some(b)) => a > b,
+        (_, None) => false,
+    }
+}

@@ -1,0 +1,125 @@
+//! Who may not be admitted for a while, whatever the limits say.
+//!
+//! It knows no limits. Invariant: a pause is never shortened by a later one.
+
+use std::time::Duration;
+
+use paceline_core::{Demand, Dimension, Instant, LimitKey};
+
+/// The pauses in force.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pauses(Vec<Pause>);
+
+#[derive(Clone, Debug)]
+struct Pause {
+    key: LimitKey,
+    dimension: Option<Dimension>,
+    until: Instant,
+    /// Whether one call goes ahead alone when the pause is over.
+    probes: bool,
+}
+
+impl Pauses {
+    /// Pauses what `key` counts.
+    pub(crate) fn add(&mut self, key: &LimitKey, dimension: Option<Dimension>, until: Instant) {
+        if let Some(pause) = self.find(key, dimension) {
+            pause.until = pause.until.max(until);
+        } else if self.0.len() < MOST {
+            self.0.push(Pause { key: key.clone(), dimension, until, probes: false });
+        }
+    }
+
+    /// When the pause of `key` is over, one call is to go ahead alone.
+    pub(crate) fn probe(&mut self, key: &LimitKey, dimension: Option<Dimension>) {
+        if let Some(pause) = self.find(key, dimension) {
+            pause.probes = true;
+        }
+    }
+
+    /// Ends a pause. `false` where there is none.
+    pub(crate) fn end(&mut self, key: &LimitKey, dimension: Option<Dimension>) -> bool {
+        let before = self.0.len();
+        self.0.retain(|pause| pause.key != *key || pause.dimension != dimension);
+        self.0.len() < before
+    }
+
+    /// Whether none is in force.
+    pub(crate) fn is_empty(&self, now: Instant) -> bool {
+        self.0.iter().all(|pause| pause.until <= now)
+    }
+
+    /// Until when a demand is paused, if it is.
+    #[inline]
+    pub(crate) fn until(&self, demand: &Demand, now: Instant) -> Option<Instant> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let holds = |pause: &&Pause| pause.until > now && pause.applies(demand);
+        self.0.iter().filter(holds).map(|pause| pause.until).max()
+    }
+
+    /// A demand was admitted: where it is the first one after a pause, the others wait for what
+    /// becomes of it.
+    #[inline]
+    pub(crate) fn admitted(&mut self, demand: &Demand, now: Instant) {
+        if self.0.is_empty() {
+            return;
+        }
+        for pause in self.0.iter_mut().filter(|pause| pause.probes && pause.applies(demand)) {
+            pause.probes = false;
+            pause.until = now + AFTER_PROBE;
+        }
+        self.0.retain(|pause| pause.until > now || pause.probes);
+    }
+
+    fn find(&mut self, key: &LimitKey, dimension: Option<Dimension>) -> Option<&mut Pause> {
+        self.0.iter_mut().find(|pause| pause.key == *key && pause.dimension == dimension)
+    }
+}
+
+impl Pause {
+    fn applies(&self, demand: &Demand) -> bool {
+        demand.is_counted_by(&self.key)
+            && self.dimension.is_none_or(|dimension| demand.amount(dimension).is_some())
+    }
+}
+
+/// How many pauses there may be; as many as limits.
+const MOST: usize = super::Limits::MOST;
+
+/// How long the others wait for the first one after a pause, as measured best: long enough for a
+/// refusal to come back.
+const AFTER_PROBE: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn one_call_goes_ahead_when_a_pause_is_over() {
+        let mut pauses = Pauses::default();
+        let (key, demand) = (LimitKey::All, Demand::new());
+        pauses.add(&key, None, at(1_000));
+        pauses.probe(&key, None);
+        assert_eq!(pauses.until(&demand, at(999)), Some(at(1_000)));
+        assert_eq!(pauses.until(&demand, at(1_100)), None);
+        pauses.admitted(&demand, at(1_100));
+        assert_eq!(pauses.until(&demand, at(1_100)), Some(at(1_350)));
+        pauses.admitted(&demand, at(1_350));
+        assert_eq!(pauses.until(&demand, at(1_350)), None);
+        assert!(pauses.0.is_empty());
+    }
+
+    #[test]
+    fn a_pause_can_be_ended() {
+        let mut pauses = Pauses::default();
+        pauses.add(&LimitKey::All, Some(Dimension::Money), at(9));
+        assert!(!pauses.end(&LimitKey::All, None));
+        assert!(pauses.end(&LimitKey::All, Some(Dimension::Money)));
+        assert!(pauses.0.is_empty());
+    }
+}

@@ -1,0 +1,214 @@
+//! One limiter behind a lock, and those who wait for it: what every shared form is made of.
+//!
+//! It decides nothing itself: it locks the pure limiter for a moment, and wakes whoever may go.
+//! Invariant: whenever somebody waits, the first of them has its alarm set for the next moment at
+//! which time alone could admit it, and every change that could admit it wakes it at once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::PoisonError;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use paceline_core::{Clock, Demand, Instant, Receipt, Refusal};
+
+use crate::limiter::{Limiter, Served};
+use crate::queue::Ticket;
+use crate::sync::{Mutex, MutexGuard};
+
+/// Wakes a waiter when its time has come.
+pub(crate) trait Alarm: Send {
+    /// Its owner is being polled: the moment to make what belongs to its surroundings.
+    fn prepare(&mut self) {}
+
+    /// Sets it, for the first in the queue, to go off so long from now. `true` where the waiter is
+    /// to be woken at once instead.
+    fn set(&mut self, wait: Option<Duration>, waker: &Waker, by: By) -> bool;
+}
+
+/// Who sets an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The waiter, while it is polled.
+    Itself,
+    /// Somebody whose change made it the first, or moved its time.
+    Another,
+}
+
+/// A limiter, its clock, and who waits.
+pub(crate) struct Shared<C, A> {
+    clock: C,
+    state: Mutex<State<A>>,
+}
+
+struct State<A> {
+    limiter: Limiter,
+    waiting: HashMap<Ticket, Waiter<A>>,
+    /// Whose alarm is set, and for when.
+    armed: Option<(Ticket, Option<Instant>)>,
+}
+
+struct Waiter<A> {
+    waker: Option<Waker>,
+    alarm: A,
+    answer: Option<Result<Receipt, Refusal>>,
+}
+
+/// What there is to say to one who asks.
+pub(crate) enum Asked {
+    /// The answer.
+    Known(Result<Receipt, Refusal>),
+    /// It waits in the queue.
+    Waits(Ticket),
+}
+
+impl<C: Clock, A: Alarm> Shared<C, A> {
+    pub(crate) fn new(limiter: Limiter, clock: C) -> Self {
+        let state = State { limiter, waiting: HashMap::new(), armed: None };
+        Self { clock, state: Mutex::new(state) }
+    }
+
+    pub(crate) const fn clock(&self) -> &C {
+        &self.clock
+    }
+
+    /// Admits now or says why not.
+    #[inline]
+    pub(crate) fn try_acquire(&self, demand: &Demand) -> Result<Receipt, Refusal> {
+        let now = self.clock.now();
+        self.lock().limiter.try_acquire(demand, now)
+    }
+
+    /// Admits now, refuses, or takes a place in the queue, with an alarm for later.
+    #[inline]
+    pub(crate) fn ask(&self, demand: &Demand, alarm: impl FnOnce() -> A) -> Asked {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        match state.limiter.try_acquire(demand, now) {
+            Err(Refusal::NotUntil(_)) => {}
+            answer => return Asked::Known(answer),
+        }
+        match state.limiter.enqueue(demand.clone(), now) {
+            Ok(ticket) => {
+                let waiter = Waiter { waker: None, alarm: alarm(), answer: None };
+                state.waiting.insert(ticket, waiter);
+                Asked::Waits(ticket)
+            }
+            Err(refusal) => Asked::Known(Err(refusal)),
+        }
+    }
+
+    /// The answer for one who waits; until it is there, `waker` is woken when it is time to ask
+    /// again. Also says when time alone could admit it, if it is the first.
+    pub(crate) fn poll(&self, ticket: Ticket, waker: &Waker) -> Poll<Result<Receipt, Refusal>> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if let Some(waiter) = state.waiting.get_mut(&ticket) {
+            waiter.alarm.prepare();
+            match &mut waiter.waker {
+                Some(old) if old.will_wake(waker) => {}
+                other => *other = Some(waker.clone()),
+            }
+        }
+        // Its alarm may just have gone off: it has to be set again.
+        state.armed = state.armed.filter(|(armed, _)| *armed != ticket);
+        let wake = state.serve(now, Some(ticket));
+        let answer = state.waiting.get_mut(&ticket).and_then(|waiter| waiter.answer.take());
+        if answer.is_some() {
+            state.waiting.remove(&ticket);
+        }
+        drop(state);
+        wake.into_iter().for_each(Waker::wake);
+        answer.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// When time alone could admit one who waits, if it is the first.
+    #[cfg(feature = "clock")]
+    pub(crate) fn first_until(&self, ticket: Ticket) -> Option<Instant> {
+        let state = self.lock();
+        state.armed.filter(|(armed, _)| *armed == ticket).and_then(|(_, until)| until)
+    }
+
+    /// One who waits goes away: its place, or the grant that nobody took, goes back.
+    pub(crate) fn abandon(&self, ticket: Ticket) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let Some(waiter) = state.waiting.remove(&ticket) else { return };
+        match waiter.answer {
+            Some(Ok(receipt)) => state.limiter.cancel_unsent(receipt, now),
+            _ => state.limiter.leave(ticket),
+        };
+        let wake = state.serve(now, None);
+        drop(state);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Changes the limiter, then serves whoever may go because of it.
+    #[inline]
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Limiter, Instant) -> T) -> T {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let result = change(&mut state.limiter, now);
+        if !state.waiting.is_empty() {
+            let wake = state.serve(now, None);
+            drop(state);
+            wake.into_iter().for_each(Waker::wake);
+        }
+        result
+    }
+
+    /// Looks at the limiter.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Limiter, Instant) -> T) -> T {
+        let now = self.clock.now();
+        look(&mut self.lock().limiter, now)
+    }
+
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, State<A>> {
+        // The limiter panics nowhere by design; if it did, its counts stay on the safe side.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A: Alarm> State<A> {
+    /// Serves the queue as far as it goes, and sets the alarm of whoever is first then. Returns
+    /// whom to wake once the lock is released; `me`, who is being polled, looks for itself.
+    fn serve(&mut self, now: Instant, me: Option<Ticket>) -> Vec<Waker> {
+        let mut wake = Vec::new();
+        while let Some(served) = self.limiter.poll(now) {
+            let (ticket, answer) = match served {
+                Served::Granted(ticket, receipt) => (ticket, Ok(receipt)),
+                Served::Refused(ticket, refusal) => (ticket, Err(refusal)),
+            };
+            if let Some(waiter) = self.waiting.get_mut(&ticket) {
+                waiter.answer = Some(answer);
+                wake.extend(waiter.waker.take().filter(|_| Some(ticket) != me));
+            }
+        }
+        let next = self.limiter.head().map(|head| (head, self.limiter.next_wakeup(now)));
+        if next == self.armed {
+            return wake;
+        }
+        self.armed = None;
+        let Some((head, until)) = next else { return wake };
+        let Some(waiter) = self.waiting.get_mut(&head) else { return wake };
+        // One that was never polled sets its alarm when it is.
+        let Some(waker) = &waiter.waker else { return wake };
+        self.armed = next;
+        let by = if Some(head) == me { By::Itself } else { By::Another };
+        if waiter.alarm.set(until.map(|until| until.since(now)), waker, by) {
+            wake.push(waker.clone());
+        }
+        wake
+    }
+}
+
+impl<C, A> fmt::Debug for Shared<C, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("SharedLimiter")
+            .field("waiting", &state.limiter.waiting())
+            .field("in_flight", &state.limiter.in_flight())
+            .finish_non_exhaustive()
+    }
+}
