@@ -46,3 +46,4 @@ pub use log::Log;
 pub use meter::{Ask, Call, Exceeded, Meter};
 pub use rolling::{Rolling, TooLate};
 pub use rule::{Charge, InvalidRule, Rule, Shape, shapes};
+pub(crate) use slots::Slots;
