@@ -18,7 +18,6 @@
 
 mod book;
 mod cases;
-mod engine;
 mod gate;
 mod rivals;
 mod row;

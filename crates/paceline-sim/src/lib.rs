@@ -13,12 +13,14 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`rules`] | when a call is admitted, and what it counts: exact, naive, pure |
+//! | [`engine`] | one limit of any server in thirteen shapes and more, and the logs that judge: pure |
+//! | [`rules`] | Grok's limits: when a call is admitted, and what it counts: exact, naive, pure |
 //! | `http` (feature `http`, default) | the server: chat completions, models, process, stats |
 //!
 //! It does not stream yet, and it answers with made-up prose. Which rule is measured and which
 //! assumed is said at [`rules`] and in the README.
 
+pub mod engine;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod rules;

@@ -15,10 +15,12 @@
 //! | a second slides as the minute does | nothing known | assumed |
 //! | refused where counted + input > limit | nothing known on the input's part | assumed |
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use paceline_core::Instant;
+
+use crate::engine::Slots;
 
 /// How much is allowed; `None` is not limited, 0 is no entitlement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,8 +90,8 @@ pub struct Remaining {
 
 /// The counts of one model of one team.
 ///
-/// Holds every arrival and completion of the last minute, 16 bytes for each, and the arrivals of
-/// the last second once more.
+/// Holds every moment of the last minute at which a call arrived or was over, 32 bytes for each,
+/// and those of arrivals in the last second once more.
 ///
 /// Where the time steps back, the latest moment seen is taken instead.
 ///
@@ -111,21 +113,13 @@ pub struct Remaining {
 pub struct Rules {
     limits: Limits,
     /// Arrivals, refused ones too: 1 for each.
-    second: Log,
-    minute: Log,
+    second: Slots,
+    minute: Slots,
     /// Completions, with their tokens.
-    tokens: Log,
+    tokens: Slots,
     open: HashSet<CallNumber>,
     next: u64,
     latest: Instant,
-}
-
-/// Every entry of a window, one by one, in the order of time, and their sum.
-#[derive(Clone, Debug)]
-struct Log {
-    window: Duration,
-    entries: VecDeque<(Instant, u64)>,
-    sum: u128,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -170,9 +164,9 @@ impl Rules {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            second: Log::new(SECOND),
-            minute: Log::new(MINUTE),
-            tokens: Log::new(MINUTE),
+            second: Slots::new(SECOND.as_nanos()),
+            minute: Slots::new(MINUTE.as_nanos()),
+            tokens: Slots::new(MINUTE.as_nanos()),
             open: HashSet::new(),
             next: 0,
             latest: Instant::ORIGIN,
@@ -185,13 +179,13 @@ impl Rules {
     /// limit of 0 refuses with 0/0: no entitlement.
     pub fn arrive(&mut self, now: Instant, input_tokens: u64) -> Decision {
         let now = self.advance(now);
-        self.second.add(now, 1);
-        self.minute.add(now, 1);
-        self.tokens.forget(now);
-        let tokens = self.tokens.sum_at(now).saturating_add(input_tokens);
+        self.second.add(place(now), 1);
+        self.minute.add(place(now), 1);
+        self.tokens.forget(place(now));
+        let tokens = counted(&self.tokens, now).saturating_add(input_tokens);
         let exceeded: Vec<Exceeded> = [
-            (What::Rps, self.second.sum_at(now), self.limits.rps_in_force()),
-            (What::Rpm, self.minute.sum_at(now), self.limits.rpm),
+            (What::Rps, counted(&self.second, now), self.limits.rps_in_force()),
+            (What::Rpm, counted(&self.minute, now), self.limits.rpm),
             (What::Tpm, tokens, self.limits.tpm),
         ]
         .into_iter()
@@ -215,7 +209,7 @@ impl Rules {
         let was_open = self.open.remove(&call);
         if was_open {
             let now = self.advance(now);
-            self.tokens.add(now, total_tokens);
+            self.tokens.add(place(now), total_tokens);
         }
         was_open
     }
@@ -236,12 +230,12 @@ impl Rules {
 
     /// Requests of the present minute.
     pub fn used_requests(&self, now: Instant) -> u64 {
-        self.minute.sum_at(now.max(self.latest))
+        counted(&self.minute, now.max(self.latest))
     }
 
     /// Tokens completed in the present minute.
     pub fn used_tokens(&self, now: Instant) -> u64 {
-        self.tokens.sum_at(now.max(self.latest))
+        counted(&self.tokens, now.max(self.latest))
     }
 
     /// What is allowed.
@@ -256,34 +250,14 @@ impl Rules {
     }
 }
 
-impl Log {
-    const fn new(window: Duration) -> Self {
-        Self { window, entries: VecDeque::new(), sum: 0 }
-    }
+/// A slot is a nanosecond, so that slots are an exact log.
+fn place(now: Instant) -> u128 {
+    u128::from(now.as_nanos())
+}
 
-    /// Adds an entry, not before the last one, and forgets those that have left.
-    fn add(&mut self, now: Instant, amount: u64) {
-        self.forget(now);
-        self.entries.push_back((now, amount));
-        self.sum += u128::from(amount);
-    }
-
-    fn forget(&mut self, now: Instant) {
-        while let Some((at, left)) = self.entries.front().copied() {
-            if now.since(at) < self.window {
-                break;
-            }
-            self.sum -= u128::from(left);
-            self.entries.pop_front();
-        }
-    }
-
-    /// The sum of what is in the window, at most `u64::MAX`.
-    fn sum_at(&self, now: Instant) -> u64 {
-        let gone = self.entries.iter().take_while(|(at, _)| now.since(*at) >= self.window);
-        let gone: u128 = gone.map(|(_, amount)| u128::from(*amount)).sum();
-        u64::try_from(self.sum - gone).unwrap_or(u64::MAX)
-    }
+/// What is in the window, at most [`u64::MAX`].
+fn counted(slots: &Slots, now: Instant) -> u64 {
+    u64::try_from(slots.sum(place(now))).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use paceline_limiter::Limit;
+use paceline_sim::engine::shapes;
 
 use super::book::Book;
-use super::engine::shapes;
 use super::row::Row;
 use super::scene::{Client, Scene};
 use super::tally::Outcome;
@@ -232,8 +232,8 @@ fn shared(book: &mut Book<'_>) {
 }
 
 fn smooth(book: &mut Book<'_>) {
-    let names: Vec<_> =
-        shapes(1, Duration::from_nanos(WINDOW)).into_iter().map(|(name, _)| name).collect();
+    let shapes = shapes(1, Duration::from_nanos(WINDOW)).expect("a minute is a window");
+    let names = shapes.map(|(name, _)| name);
     for (class, target) in [(Class::Chat, 0.92), (Class::Short, 0.97)] {
         let (mut runs, mut small) = (Runs::new(), Runs::new());
         for (place, name) in names.iter().enumerate() {

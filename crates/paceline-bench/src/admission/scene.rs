@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use paceline_core::{Dimension, LimitKey, Quota};
 use paceline_limiter::{ChargeRule, Limit, Profile};
+use paceline_sim::engine::{Charge, Meter, Rule, Shape, shapes};
 
-use super::engine::{Charge, Meter, Rule, Shape, shapes};
 use super::gate::{Ours, not_zero};
 use super::rivals::{Bucket, Oracle};
 use super::server::Server;
@@ -121,15 +121,12 @@ impl Scene {
     fn server(&self, limit: u64, rates: Option<Rates>) -> Server {
         let window = Duration::from_nanos(WINDOW);
         let tokens = match self.shape {
-            Some(place) => shapes(limit, window)[place].1,
-            None => Rule::new(limit, window, Shape::Sliding, Charge::Completion),
+            Some(place) => shapes(limit, window).expect(LASTS)[place].1,
+            None => sliding(limit, window, Charge::Completion),
         };
         let requests = rates.into_iter().flat_map(|rates| {
-            [(rates.minute, window), (rates.second, Duration::from_secs(1))].map(
-                |(limit, window)| {
-                    Meter::new(Rule::new(limit, window, Shape::Sliding, Charge::Arrival))
-                },
-            )
+            [(rates.minute, window), (rates.second, Duration::from_secs(1))]
+                .map(|(limit, window)| Meter::new(sliding(limit, window, Charge::Arrival)))
         });
         Server::new(Meter::new(tokens), requests.collect())
     }
@@ -177,6 +174,13 @@ impl Rates {
         Self { minute, second: (minute / 48).max(2) }
     }
 }
+
+fn sliding(limit: u64, window: Duration, charge: Charge) -> Rule {
+    Rule::new(limit, window, Shape::Sliding, charge).expect(LASTS)
+}
+
+/// Why a rule of a scene is one.
+const LASTS: &str = "a minute and a second are longer than nothing";
 
 /// As many windows as it takes for enough calls, within bounds.
 fn enough(calls_a_window: f64) -> u64 {

@@ -3,8 +3,8 @@
 //! The rules are the simulator's. Invariant: a request that arrives is counted as one, refused or
 //! not.
 
-use super::engine::{Ask, Call as Admitted, Meter};
 use paceline_core::{Dimension, Instant};
+use paceline_sim::engine::{Ask, Call as Admitted, Meter};
 
 use super::workload::Call;
 
@@ -29,16 +29,21 @@ impl Server {
     ) -> Result<Admitted, Dimension> {
         let mut refused = false;
         for meter in &mut self.requests {
-            let one = Ask { input: 1, total: 1, most: 1 };
-            if meter.arrive(one, now).is_err() {
-                meter.count(1, now);
-                refused = true;
+            match meter.arrive(Ask::new(1), now) {
+                // One request is one, whatever becomes of it: nothing is left to count.
+                Ok(one) => {
+                    meter.complete(one, now);
+                }
+                Err(_) => {
+                    meter.count(1, now);
+                    refused = true;
+                }
             }
         }
         if refused {
             return Err(Dimension::Requests);
         }
-        let ask = Ask { input: call.input, total: call.total(), most: call.input + most_output };
+        let ask = Ask::new(call.total()).input(call.input).most(call.input + most_output);
         self.tokens.arrive(ask, now).map_err(|_| Dimension::TotalTokens)
     }
 
@@ -52,12 +57,12 @@ impl Server {
         self.tokens.set_limit(limit, now);
     }
 
-    pub(super) fn used(&mut self, now: Instant) -> u64 {
+    pub(super) fn used(&self, now: Instant) -> u64 {
         self.tokens.used(now)
     }
 
     /// What it says is left.
-    pub(super) fn remaining(&mut self, now: Instant) -> u64 {
+    pub(super) fn remaining(&self, now: Instant) -> u64 {
         self.tokens.remaining(now)
     }
 

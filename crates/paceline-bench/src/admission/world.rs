@@ -7,8 +7,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use super::engine::Call as Admitted;
 use paceline_core::{Dimension, Instant};
+use paceline_sim::engine::Call as Admitted;
 
 use super::gate::{Gate, Refused};
 use super::server::Server;
