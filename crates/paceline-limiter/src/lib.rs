@@ -72,7 +72,7 @@ mod window;
 pub use limit::{ChargeRule, Limit, LimitError, Pacing};
 pub use limiter::{Limiter, MAX_WIDENED, Served};
 pub use profile::Profile;
-pub use queue::Ticket;
+pub use queue::{FairShare, Overtaking, QueuePolicy, QueuePolicyError, Ticket};
 pub use snapshot::{LimitSnapshot, Snapshot};
 
 /// The examples of the README, compiled and run.

@@ -13,7 +13,7 @@ use paceline_core::{
 
 use crate::limit::{Limit, LimitError};
 use crate::profile::Profile;
-use crate::queue::{Queue, Ticket};
+use crate::queue::{Queue, QueuePolicy, Ticket};
 use crate::snapshot::Snapshot;
 use crate::state::{Charge, LimitState, Verdict};
 
@@ -50,7 +50,6 @@ pub struct Limiter {
     id: LimiterId,
     profile: Profile,
     delay: Duration,
-    max_waiting: usize,
     limits: Vec<Option<LimitState>>,
     by_key: HashMap<LimitKey, Vec<usize>>,
     pauses: Vec<Pause>,
@@ -106,7 +105,7 @@ impl Limiter {
     /// How many limits a limiter takes.
     pub const MAX_LIMITS: usize = 4_096;
     /// How many may wait, unless told otherwise.
-    pub const DEFAULT_MAX_WAITING: usize = 10_000;
+    pub const DEFAULT_MAX_WAITING: usize = QueuePolicy::DEFAULT_MOST_WAITING;
 
     /// A limiter without limits, which admits everything.
     pub fn new() -> Self {
@@ -114,7 +113,6 @@ impl Limiter {
             id: LimiterId::new(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
             profile: Profile::default(),
             delay: Limit::DEFAULT_DELAY,
-            max_waiting: Self::DEFAULT_MAX_WAITING,
             limits: Vec::new(),
             by_key: HashMap::new(),
             pauses: Vec::new(),
@@ -143,8 +141,8 @@ impl Limiter {
 
     /// With another bound on the queue than [`Limiter::DEFAULT_MAX_WAITING`].
     #[must_use]
-    pub const fn with_max_waiting(mut self, waiting: usize) -> Self {
-        self.max_waiting = waiting;
+    pub fn with_max_waiting(mut self, waiting: usize) -> Self {
+        self.queue.set_most_waiting(waiting);
         self
     }
 
@@ -217,7 +215,7 @@ impl Limiter {
     /// the deadline is past or comes before the computed time, or too many wait.
     pub fn enqueue(&mut self, demand: Demand, now: Instant) -> Result<Ticket, Refusal> {
         let now = self.advance(now);
-        if self.queue.len() >= self.max_waiting {
+        if self.queue.is_full() {
             return Err(Refusal::QueueFull { waiting: self.queue.len() });
         }
         let earliest = match self.decide(&demand, now) {
@@ -232,7 +230,7 @@ impl Limiter {
                 return Err(Refusal::Deadline { earliest });
             }
         }
-        Ok(self.queue.push(demand))
+        self.queue.push(demand, now)
     }
 
     /// Serves the queue one step: the first waiter who fits now, or must be refused. Call it
@@ -247,7 +245,7 @@ impl Limiter {
             };
             return Some(Served::Refused(late, Refusal::Deadline { earliest }));
         }
-        let (ticket, demand) = self.queue.head()?;
+        let (ticket, demand) = self.queue.head(now)?;
         let demand = demand.clone();
         match self.decide(&demand, now) {
             Decision::Refuse(Refusal::NotUntil(_)) => None,
@@ -256,7 +254,7 @@ impl Limiter {
                 Some(Served::Refused(ticket, refusal))
             }
             Decision::Admit(applying) => {
-                self.queue.remove(ticket);
+                let _unsettled = self.queue.grant(ticket, now);
                 Some(Served::Granted(ticket, self.admit(&applying, &demand, now)))
             }
         }
@@ -267,12 +265,12 @@ impl Limiter {
     pub fn next_wakeup(&mut self, now: Instant) -> Option<Instant> {
         let now = self.advance(now);
         let head = self.head_until(now);
-        [head, self.queue.next_expiry()].into_iter().flatten().min()
+        [head, self.queue.next_expiry(), self.queue.next_change(now)].into_iter().flatten().min()
     }
 
     /// The first in the queue.
     pub fn head(&self) -> Option<Ticket> {
-        self.queue.head().map(|(ticket, _)| ticket)
+        self.queue.head(self.now).map(|(ticket, _)| ticket)
     }
 
     /// Leaves the queue. `false` where the ticket is not in it.
@@ -372,7 +370,7 @@ impl Limiter {
     /// The state of every limit, for people and programs to look at.
     pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         let now = self.advance(now);
-        let blocked = self.queue.head().map(|(_, demand)| demand.clone()).and_then(|demand| {
+        let blocked = self.queue.head(now).map(|(_, demand)| demand.clone()).and_then(|demand| {
             match self.decide(&demand, now) {
                 Decision::Refuse(Refusal::NotUntil(blocked)) => Some(blocked),
                 _ => None,
@@ -479,7 +477,7 @@ impl Limiter {
     }
 
     fn head_until(&mut self, now: Instant) -> Option<Instant> {
-        let demand = self.queue.head().map(|(_, demand)| demand.clone())?;
+        let demand = self.queue.head(now).map(|(_, demand)| demand.clone())?;
         match self.decide(&demand, now) {
             Decision::Refuse(Refusal::NotUntil(blocked)) => blocked.until,
             _ => Some(now),
