@@ -1,6 +1,6 @@
 //! The order by hand: tables of who comes and who is served, one promise each.
 //!
-//! No traffic at random here.
+//! Promises under random traffic are in the files beside this one.
 
 use std::num::NonZeroU32;
 
@@ -9,6 +9,8 @@ use paceline_core::{Amount, Caller};
 use Class::{Batch, Interactive, Standard};
 
 use super::*;
+
+mod oracle;
 
 fn at(seconds: u64) -> Instant {
     Instant::from_nanos(seconds * 1_000_000_000)
