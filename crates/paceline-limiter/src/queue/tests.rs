@@ -10,6 +10,7 @@ use Class::{Batch, Interactive, Standard};
 
 use super::*;
 
+mod fairness;
 mod oracle;
 
 fn at(seconds: u64) -> Instant {
