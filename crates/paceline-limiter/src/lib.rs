@@ -80,7 +80,7 @@ mod window;
 pub use limit::{ChargeRule, Limit, LimitError, Pacing};
 pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, Served};
 pub use profile::Profile;
-pub use queue::Ticket;
+pub use queue::{FairShare, Overtaking, QueuePolicy, QueuePolicyError, Ticket};
 pub use snapshot::{LimitSnapshot, Snapshot};
 pub use state::SavedLimit;
 

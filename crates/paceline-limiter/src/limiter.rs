@@ -12,7 +12,7 @@ use paceline_core::{
 
 use crate::limit::{Limit, LimitError};
 use crate::profile::Profile;
-use crate::queue::Queue;
+use crate::queue::{Queue, QueuePolicy, QueuePolicyError};
 use crate::snapshot::Snapshot;
 use crate::state::End;
 
@@ -59,14 +59,13 @@ pub struct Limiter {
     queue: Queue,
     profile: Profile,
     delay: Duration,
-    max_waiting: usize,
 }
 
 impl Limiter {
     /// How many limits a limiter takes.
     pub const MAX_LIMITS: usize = Limits::MOST;
     /// How many may wait, unless told otherwise.
-    pub const DEFAULT_MAX_WAITING: usize = 10_000;
+    pub const DEFAULT_MAX_WAITING: usize = QueuePolicy::DEFAULT_MOST_WAITING;
     /// How many calls may be in flight; one more is refused until another has ended.
     pub const MAX_IN_FLIGHT: usize = calls::Calls::MOST;
 
@@ -79,7 +78,6 @@ impl Limiter {
             queue: Queue::default(),
             profile: Profile::default(),
             delay: Limit::DEFAULT_DELAY,
-            max_waiting: Self::DEFAULT_MAX_WAITING,
         }
     }
 
@@ -110,9 +108,19 @@ impl Limiter {
 
     /// With another bound on the queue than [`Limiter::DEFAULT_MAX_WAITING`].
     #[must_use]
-    pub const fn with_max_waiting(mut self, waiting: usize) -> Self {
-        self.max_waiting = waiting;
+    pub fn with_max_waiting(mut self, waiting: usize) -> Self {
+        self.queue.set_most_waiting(waiting);
         self
+    }
+
+    /// With another order of those who wait than first come, first served within a class. Call it
+    /// before anybody waits: whoever does is forgotten.
+    ///
+    /// # Errors
+    /// [`QueuePolicyError`] where the policy can't be kept.
+    pub fn with_queue(mut self, policy: QueuePolicy) -> Result<Self, QueuePolicyError> {
+        self.queue = Queue::new(policy)?;
+        Ok(self)
     }
 
     /// Adds a limit, or replaces the one of the same key, dimension and refill: what that one has
@@ -159,7 +167,11 @@ impl Limiter {
     pub fn try_acquire(&mut self, demand: &Demand, now: Instant) -> Result<Receipt, Refusal> {
         let now = self.advance(now);
         if self.queue.is_empty() && self.limits.fits(demand, now) {
-            if let Some(receipt) = self.admit(demand, now) {
+            if let Some(receipt) = self.limits.admit(demand, now) {
+                if self.queue.is_fair() {
+                    let share = self.queue.grant_unqueued(demand);
+                    self.limits.with_call(receipt, |call, _| call.share = Some(share));
+                }
                 return Ok(receipt);
             }
         }
@@ -244,8 +256,8 @@ impl Limiter {
                 let over = if actual.is_some() { now } else { now.max(latest) };
                 state.settle(charge, End { actual, over }, now);
             }
-            if let Some((caller, served)) = call.caller.take() {
-                queue.settled(&caller, served, actual);
+            if let Some(share) = call.share.take() {
+                queue.settle(share, actual);
             }
         });
         settled.is_some()
@@ -261,8 +273,8 @@ impl Limiter {
                     state.cancel(charge, now);
                 }
             }
-            if let Some((caller, served)) = call.caller.take() {
-                queue.cancelled(&caller, served);
+            if let Some(share) = call.share.take() {
+                queue.cancel(share);
             }
         });
         cancelled.is_some()
@@ -326,16 +338,6 @@ impl Limiter {
             && self.queue.is_empty()
             && self.limits.pauses.is_empty(now)
             && self.limits.iter().all(|state| state.is_idle(now))
-    }
-
-    /// Charges a demand that fits.
-    #[inline]
-    fn admit(&mut self, demand: &Demand, now: Instant) -> Option<Receipt> {
-        let receipt = self.limits.admit(demand, now)?;
-        if self.queue.is_fair() {
-            self.count_service(demand, receipt);
-        }
-        Some(receipt)
     }
 
     /// The later of what is said to be now and what was said before.

@@ -185,21 +185,33 @@ impl<A: Alarm> State<A> {
                 wake.extend(waiter.waker.take().filter(|_| Some(ticket) != me));
             }
         }
-        let next = self.limiter.head().map(|head| (head, self.limiter.next_wakeup(now)));
+        self.arm(now, me, &mut wake);
+        wake
+    }
+
+    /// Sets the alarm of the first in the queue, or as long as that one has never been polled, of
+    /// another.
+    fn arm(&mut self, now: Instant, me: Option<Ticket>, wake: &mut Vec<Waker>) {
+        let Some(head) = self.limiter.head() else {
+            self.armed = None;
+            return;
+        };
+        let is_polled =
+            |ticket: &Ticket| self.waiting.get(ticket).is_some_and(|waiter| waiter.waker.is_some());
+        let other = || self.waiting.keys().copied().find(is_polled);
+        let owner = Some(head).filter(is_polled).or(me).or_else(other);
+        let next = owner.map(|owner| (owner, self.limiter.next_wakeup(now)));
         if next == self.armed {
-            return wake;
+            return;
         }
-        self.armed = None;
-        let Some((head, until)) = next else { return wake };
-        let Some(waiter) = self.waiting.get_mut(&head) else { return wake };
-        // One that was never polled sets its alarm when it is.
-        let Some(waker) = &waiter.waker else { return wake };
         self.armed = next;
-        let by = if Some(head) == me { By::Itself } else { By::Another };
+        let Some((owner, until)) = next else { return };
+        let Some(waiter) = self.waiting.get_mut(&owner) else { return };
+        let Some(waker) = &waiter.waker else { return };
+        let by = if Some(owner) == me { By::Itself } else { By::Another };
         if waiter.alarm.set(until.map(|until| until.since(now)), waker, by) {
             wake.push(waker.clone());
         }
-        wake
     }
 }
 

@@ -194,6 +194,34 @@ impl LimitState {
         }
     }
 
+    /// Whether `amount` fits by `until` though `before` is admitted now. What can't be foreseen
+    /// does not.
+    pub(crate) fn fits_by(
+        &mut self,
+        until: Instant,
+        amount: Amount,
+        before: Amount,
+        now: Instant,
+    ) -> bool {
+        if self.flow.is_some() {
+            return false;
+        }
+        let paced = self.pacer.clone().is_none_or(|mut pacer| {
+            pacer.owe(before.expected_amount(), now);
+            pacer.conforms(amount.expected_amount(), until)
+        });
+        self.expire(now);
+        let reserved = match self.counts {
+            Counts::Pacer => 0,
+            _ => before.upper_amount(),
+        };
+        let wanted = self.used.saturating_add(reserved).saturating_add(amount.upper_amount());
+        paced
+            && wanted.checked_sub(self.most).is_none_or(|excess| {
+                excess == 0 || self.freed_at(excess).is_some_and(|freed| freed <= until)
+            })
+    }
+
     /// When so much of what is used has left by itself; `None` where time alone does not help.
     fn freed_at(&self, excess: u64) -> Option<Instant> {
         match &self.counts {

@@ -6,8 +6,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use paceline_core::{Amount, Caller};
-
+use crate::queue::Share;
 use crate::state::Charge;
 
 /// One admitted call.
@@ -18,8 +17,8 @@ pub(crate) struct Call {
     pub(crate) sent_ns: u64,
     /// By when it is over, counted from its sending.
     pub(crate) latest: Duration,
-    /// Who waits for its share, where shares are fair, and what it was expected to take of it.
-    pub(crate) caller: Option<(Caller, Amount)>,
+    /// What its caller was charged, where shares are fair.
+    pub(crate) share: Option<Share>,
     charged: usize,
     few: [Charge; FEW],
     more: Vec<Charge>,
@@ -51,7 +50,7 @@ impl Call {
             admitted_ns: 0,
             sent_ns: NOT_SENT,
             latest: Duration::ZERO,
-            caller: None,
+            share: None,
             charged: 0,
             few: [Charge::default(); FEW],
             more: Vec::new(),
@@ -84,7 +83,7 @@ impl Call {
 
     fn clear(&mut self) {
         self.sent_ns = NOT_SENT;
-        self.caller = None;
+        self.share = None;
         self.charged = 0;
         self.more.clear();
     }

@@ -142,6 +142,31 @@ impl Limits {
         blocked.map(Refusal::NotUntil)
     }
 
+    /// Whether `head`, which can be admitted at `until` (`None`: not by time alone), still can
+    /// once `other` has been admitted.
+    pub(crate) fn keeps_its_time(
+        &mut self,
+        head: &Demand,
+        until: Option<Instant>,
+        other: &Demand,
+        now: Instant,
+    ) -> bool {
+        let Self { states, scopes, .. } = self;
+        let of_other = scopes.counting(other);
+        scopes.counting(head).into_iter().flatten().all(|limit| {
+            let Some(Some(state)) = states.get_mut(*limit as usize) else { return true };
+            let is_shared = of_other.iter().any(|scope| scope.contains(limit));
+            match (state.asked(head), state.asked(other).filter(|_| is_shared), until) {
+                (None, ..) | (_, None, _) => true,
+                // It waits for a call to end, and this is one more that has to.
+                (Some(_), Some(_), None) => false,
+                (Some(asked), Some(before), Some(until)) => {
+                    state.fits_by(until, asked, before, now)
+                }
+            }
+        })
+    }
+
     pub(crate) fn find(
         &mut self,
         key: &LimitKey,

@@ -36,9 +36,6 @@ impl Limiter {
     /// the deadline is past or comes before the computed time, or too many wait.
     pub fn enqueue(&mut self, demand: Demand, now: Instant) -> Result<Ticket, Refusal> {
         let now = self.advance(now);
-        if self.queue.len() >= self.max_waiting {
-            return Err(Refusal::QueueFull { waiting: self.queue.len() });
-        }
         let earliest = match self.limits.refusal(&demand, now) {
             None => Some(now),
             Some(Refusal::NotUntil(blocked)) => blocked.until,
@@ -51,11 +48,11 @@ impl Limiter {
                 return Err(Refusal::Deadline { earliest });
             }
         }
-        Ok(self.queue.push(demand, now))
+        self.queue.push(demand, now)
     }
 
-    /// Serves the queue one step: the first waiter who fits now, or must be refused. Call it
-    /// until it returns `None`.
+    /// Serves the queue one step: the first waiter if it fits now or must be refused, or one that
+    /// may [overtake](crate::Overtaking) it. Call it until it returns `None`.
     pub fn poll(&mut self, now: Instant) -> Option<Served> {
         let now = self.advance(now);
         if let Some(late) = self.queue.expired(now) {
@@ -71,6 +68,9 @@ impl Limiter {
             return self.grant(ticket, now);
         }
         match self.limits.refusal(demand, now) {
+            Some(Refusal::NotUntil(blocked)) if self.queue.overtakes() => {
+                self.overtake(blocked.until, now)
+            }
             Some(Refusal::NotUntil(_)) | None => None,
             Some(refusal) => {
                 self.queue.remove(ticket);
@@ -84,7 +84,7 @@ impl Limiter {
     pub fn next_wakeup(&mut self, now: Instant) -> Option<Instant> {
         let now = self.advance(now);
         let head = self.head_until(now);
-        [head, self.queue.next_expiry()].into_iter().flatten().min()
+        [head, self.queue.next_expiry(), self.queue.next_change(now)].into_iter().flatten().min()
     }
 
     /// The first in the queue.
@@ -112,17 +112,24 @@ impl Limiter {
         }
     }
 
-    /// Admits a waiter that fits.
-    fn grant(&mut self, ticket: Ticket, now: Instant) -> Option<Served> {
-        let demand = self.queue.remove(ticket)?;
-        let receipt = self.admit(&demand, now)?;
-        Some(Served::Granted(ticket, receipt))
+    /// Admits the first one behind the head that fits and leaves the head's time where it is.
+    fn overtake(&mut self, until: Option<Instant>, now: Instant) -> Option<Served> {
+        let mut candidates = self.queue.candidates(now).into_iter();
+        let (_, head) = candidates.next()?;
+        let limits = &mut self.limits;
+        let (ticket, _) = candidates.find(|(_, other)| {
+            limits.fits(other, now) && limits.keeps_its_time(head, until, other, now)
+        })?;
+        self.grant(ticket, now)
     }
 
-    /// Counts what a caller was given, where shares are fair.
-    #[cold]
-    pub(super) fn count_service(&mut self, demand: &Demand, receipt: Receipt) {
-        let Some(served) = self.queue.granted(demand) else { return };
-        self.limits.with_call(receipt, |call, _| call.caller = Some(served));
+    /// Admits a waiter that fits.
+    fn grant(&mut self, ticket: Ticket, now: Instant) -> Option<Served> {
+        let receipt = self.limits.admit(self.queue.demand(ticket)?, now)?;
+        let (_, share) = self.queue.grant(ticket, now)?;
+        if self.queue.is_fair() {
+            self.limits.with_call(receipt, |call, _| call.share = Some(share));
+        }
+        Some(Served::Granted(ticket, receipt))
     }
 }
