@@ -6,6 +6,7 @@
 
 mod admission;
 mod chance;
+mod linked;
 mod row;
 mod run;
 

@@ -14,14 +14,13 @@
 //! | `world` | the event loop between them |
 //! | `scene` | one run, said as data |
 //! | `tally` | what a run came to |
-//! | `cases`, `book`, `row` | what is measured, its targets, its rows |
+//! | `cases`, `book` | what is measured, its targets, its rows |
 
 mod book;
 mod cases;
 mod engine;
 mod gate;
 mod rivals;
-mod row;
 mod scene;
 mod server;
 mod tally;
@@ -35,6 +34,8 @@ use std::sync::Arc;
 use book::Book;
 use cases::{CASES, Case};
 use scene::Lab;
+
+use crate::row;
 
 /// How to measure.
 #[derive(Clone, Debug)]

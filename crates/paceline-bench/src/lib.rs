@@ -7,3 +7,4 @@
 //! | [`admission`] | one client against one server in virtual time: how full, how often refused |
 
 pub mod admission;
+mod row;
