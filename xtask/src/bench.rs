@@ -6,6 +6,8 @@
 
 mod admission;
 mod chance;
+mod limiter;
+mod linked;
 mod row;
 mod run;
 
@@ -25,7 +27,7 @@ pub(crate) struct Arguments {
     /// The benchmark.
     #[arg(value_enum)]
     name: Name,
-    /// Only this item of it, or of `admission` these, separated by commas; the rows then go to
+    /// Only this item of it, or of `admission` and `limiter` these, separated by commas; the rows then go to
     /// NAME-ITEM.json.
     #[arg(long)]
     only: Option<String>,
@@ -38,6 +40,9 @@ pub(crate) struct Arguments {
     /// Of `admission`: calls in flight at the quota, separated by commas.
     #[arg(long)]
     loads: Option<String>,
+    /// Of `limiter`: rounds of each comparison.
+    #[arg(long)]
+    rounds: Option<u32>,
     /// Say what is measured, and measure nothing.
     #[arg(long)]
     list: bool,
@@ -50,6 +55,8 @@ enum Name {
     /// Admission in virtual time: how full the quota runs, how often a call is refused. From a
     /// fixed seed unless told otherwise.
     Admission,
+    /// What a decision of the limiter costs, beside its peers in the same run.
+    Limiter,
 }
 
 /// One thing that a benchmark measures.
@@ -104,6 +111,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     let (name, items) = match arguments.name {
         Name::Run => ("run", run::ITEMS),
         Name::Admission => return run_admission(workspace, arguments),
+        Name::Limiter => return run_limiter(workspace, arguments),
     };
     if arguments.list {
         items.iter().for_each(|item| say(format!("{:8} {}", item.name, item.about)));
@@ -133,11 +141,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
             }
         }
     }
-    let file = match &arguments.only {
-        Some(only) => results.join(format!("{name}-{only}.json")),
-        None => results.join(format!("{name}.json")),
-    };
-    keep(&file, &rows)
+    keep(&results.join(file_name(name, arguments.only.as_deref())), &rows)
 }
 
 /// Measures admission, which is a program of its own.
@@ -150,12 +154,27 @@ fn run_admission(workspace: &Workspace, arguments: &Arguments) -> Outcome {
         seed: arguments.seed,
         list: arguments.list,
     };
-    let file = match &arguments.only {
-        Some(only) => results.join(format!("admission-{}.json", only.replace(',', "-"))),
-        None => results.join("admission.json"),
-    };
+    let file = results.join(file_name("admission", arguments.only.as_deref()));
     let rows = admission::measure(workspace, &asked, &file)?;
     if arguments.list { Ok(()) } else { keep(&file, &rows) }
+}
+
+/// Measures decisions, by programs of their own.
+fn run_limiter(workspace: &Workspace, arguments: &Arguments) -> Outcome {
+    let results = target_folder(workspace)?.join("paceline-bench");
+    let only = arguments.only.as_deref();
+    let asked = limiter::Asked { only, rounds: arguments.rounds, list: arguments.list };
+    let file = results.join(file_name("limiter", only));
+    let rows = limiter::measure(workspace, &asked, &file)?;
+    if arguments.list { Ok(()) } else { keep(&file, &rows) }
+}
+
+/// Where the rows go: NAME.json, or NAME-ITEM.json.
+fn file_name(name: &str, only: Option<&str>) -> String {
+    match only {
+        Some(only) => format!("{name}-{}.json", only.replace(',', "-")),
+        None => format!("{name}.json"),
+    }
 }
 
 fn chosen<'a>(items: &'a [Item], only: Option<&str>) -> Outcome<Vec<&'a Item>> {

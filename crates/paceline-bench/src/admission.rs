@@ -14,13 +14,12 @@
 //! | `world` | the event loop between them |
 //! | `scene` | one run, said as data |
 //! | `tally` | what a run came to |
-//! | `cases`, `book`, `row` | what is measured, its targets, its rows |
+//! | `cases`, `book` | what is measured, its targets, its rows |
 
 mod book;
 mod cases;
 mod gate;
 mod rivals;
-mod row;
 mod scene;
 mod server;
 mod tally;
@@ -34,6 +33,8 @@ use std::sync::Arc;
 use book::Book;
 use cases::{CASES, Case};
 use scene::Lab;
+
+use crate::row;
 
 /// How to measure.
 #[derive(Clone, Debug)]

@@ -5,5 +5,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`admission`] | one client against one server in virtual time: how full, how often refused |
+//! | [`limiter`] | what a decision costs, beside its peers in the same run |
 
 pub mod admission;
+pub mod limiter;
+mod row;

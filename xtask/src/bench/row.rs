@@ -25,6 +25,15 @@ impl Compare {
     }
 }
 
+/// What a value was measured beside.
+#[derive(Clone, Debug, PartialEq)]
+enum Peer {
+    /// The same number, measured on something else.
+    Figure(f64),
+    /// What a ratio is to.
+    Name(String),
+}
+
 /// One measured number.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
@@ -32,7 +41,7 @@ pub(super) struct Row {
     value: Option<f64>,
     unit: &'static str,
     target: Option<(Compare, f64)>,
-    peer: Option<f64>,
+    peer: Option<Peer>,
 }
 
 impl Row {
@@ -61,8 +70,15 @@ impl Row {
 
     /// With the same number measured on something else.
     #[must_use]
-    pub(super) const fn peer(mut self, peer: f64) -> Self {
-        self.peer = Some(peer);
+    pub(super) fn peer(mut self, peer: f64) -> Self {
+        self.peer = Some(Peer::Figure(peer));
+        self
+    }
+
+    /// With the name of what it is a ratio to.
+    #[must_use]
+    pub(super) fn beside(mut self, peer: impl Into<String>) -> Self {
+        self.peer = Some(Peer::Name(peer.into()));
         self
     }
 
@@ -88,7 +104,7 @@ impl Row {
             "unit": self.unit,
             "target": self.target.map(|(_, target)| target),
             "cmp": self.target.map(|(compare, _)| compare.sign()),
-            "peer": self.peer,
+            "peer": self.peer.as_ref().map(Peer::to_json),
         })
     }
 
@@ -106,9 +122,25 @@ impl Row {
             self.target.map_or_else(String::new, |(compare, target)| {
                 format!("{} {}", compare.sign(), number(target))
             }),
-            self.peer.map_or_else(String::new, number),
+            self.peer.as_ref().map_or_else(String::new, Peer::cell),
             verdict.to_owned(),
         ]
+    }
+}
+
+impl Peer {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Figure(figure) => json!(figure),
+            Self::Name(name) => json!(name),
+        }
+    }
+
+    fn cell(&self) -> String {
+        match self {
+            Self::Figure(figure) => number(*figure),
+            Self::Name(name) => name.clone(),
+        }
     }
 }
 

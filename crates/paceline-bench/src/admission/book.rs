@@ -2,9 +2,9 @@
 //!
 //! It knows no target. Invariant: every run is shown.
 
-use super::row::Row;
 use super::scene::{Lab, Scene};
 use super::tally::Outcome;
+use crate::row::Row;
 
 /// What is being measured, and what has been.
 pub(super) struct Book<'a> {

@@ -8,11 +8,11 @@ use paceline_limiter::Limit;
 use paceline_sim::engine::shapes;
 
 use super::book::Book;
-use super::row::Row;
 use super::scene::{Client, Scene};
 use super::tally::Outcome;
 use super::workload::{Class, MILLI, Mix, SECOND, Speed, real};
 use super::world::{Arrivals, WINDOW};
+use crate::row::Row;
 
 /// One thing that is measured.
 pub(super) struct Case {
