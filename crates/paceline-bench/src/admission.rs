@@ -19,6 +19,10 @@
 mod book;
 mod cases;
 mod engine;
+#[path = "../../paceline-limiter/src/flow.rs"]
+#[expect(dead_code, reason = "the limiter will use the rest")]
+mod flow;
+mod flow_gate;
 mod gate;
 mod rivals;
 mod row;

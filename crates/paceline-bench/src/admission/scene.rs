@@ -9,6 +9,7 @@ use paceline_core::{Dimension, LimitKey, Quota};
 use paceline_limiter::{ChargeRule, Limit, Profile};
 
 use super::engine::{Charge, Meter, Rule, Shape, shapes};
+use super::flow_gate::ByFlow;
 use super::gate::{Ours, not_zero};
 use super::rivals::{Bucket, Oracle};
 use super::server::Server;
@@ -104,7 +105,13 @@ impl Scene {
         let rates = self.requests.map(|share| Rates::of(calls * share));
         let server = self.server(limit, rates);
         match self.client {
-            Client::Hold | Client::Flow | Client::Smooth => {
+            Client::Flow => {
+                let limits = self.limits(limit, rates);
+                let requests = limits.iter().skip(1).cloned();
+                let make = || ByFlow::new(limit, self.delay, requests.clone(), known);
+                World::new(setup, quota, server, source, caps, make).run()
+            }
+            Client::Hold | Client::Smooth => {
                 let limits = self.limits(limit, rates);
                 let make = || Ours::new(limits.clone(), known);
                 World::new(setup, quota, server, source, caps, make).run()
