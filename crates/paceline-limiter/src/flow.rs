@@ -1,37 +1,547 @@
-//! Stand-in.
-use paceline_core::{Amount, Completion, Instant, Tag};
+//! The rule *Flow*: a window charged on completion, run full, and hardly ever refused.
+//!
+//! For servers that look only at what has already been counted, so that what is in flight always
+//! lands. It takes the long run from a credit that refills at the limit a window, and from the
+//! moment a guard on what may land before the next request is judged. It reads no clock, makes no
+//! calls, and is wrong on servers that count when a call arrives.
+//!
+//! Invariants: what settles in any time T is at most L T/W + 2 L + one call + what was
+//! under-estimated in flight; a refused verdict changes nothing but what time changes. State is in
+//! integers; waits are rounded up, grants down, what may land up.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `credit` | the long-run credit and the bound on its pace, exact |
+//! | `settled` | what has been settled in the last window, in slots |
+//! | `class` | calls that are alike: what they came to, which are in flight |
+//! | `curve` | outputs by age or by progress, as sums |
+//! | `cohorts`, `streams` | calls in flight, by age and by progress |
+//! | `forecast` | what they may land, and when |
+//! | `flights` | each call in flight |
+//! | `saved` | what a restart needs |
+
 use std::time::Duration;
+
+use paceline_core::{Amount, Completion, Instant, Tag};
+
+#[path = "flow/class.rs"]
+mod class;
+#[path = "flow/cohorts.rs"]
+mod cohorts;
+#[path = "flow/credit.rs"]
+mod credit;
+#[path = "flow/curve.rs"]
+mod curve;
+#[path = "flow/flights.rs"]
+mod flights;
+#[path = "flow/forecast.rs"]
+mod forecast;
+#[path = "flow/settled.rs"]
+mod settled;
+#[path = "flow/streams.rs"]
+mod streams;
+
+use class::{Class, MOST_OUTPUT, Outlook};
+use credit::{Credit, Peak, Rates};
+use flights::{Call, Flights, Seen};
+use forecast::{Forecast, Sight};
+use settled::{Grid, Settled};
+use streams::Pace;
+
+pub(crate) use flights::Flight;
+
+/// What a call asks of the limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask<'a> {
+    /// Of the dimension that is limited.
     pub(crate) amount: Amount,
+    /// What the server can look at when the call arrives.
     pub(crate) input: Amount,
     pub(crate) completes: Option<Completion>,
+    /// Calls that are alike.
     pub(crate) class: Option<&'a Tag>,
 }
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flight(u32);
+
+/// How often and how high the count passed the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// How often it rose above the limit.
+    pub(crate) times: u64,
+    /// The highest count.
+    pub(crate) highest: u128,
+}
+
+/// One limit that is kept by Flow.
 #[derive(Clone, Debug)]
 pub(crate) struct Flow {
     limit: u64,
+    grid: Grid,
+    /// The longest way to or from the server, in nanoseconds.
+    delay: u64,
+    /// Amounts are scaled down by 2^this for what is estimated.
+    scale: u32,
+    /// The latest moment heard of.
+    now: u64,
+    tick: u64,
+    sight: Sight,
+    settled: Settled,
+    credit: Credit,
+    peak: Peak,
+    classes: Vec<Class>,
+    flights: Flights,
+    forecast: Forecast,
+    /// Calls of late and their squares, scaled, for how much chance makes a window vary.
+    sizes: (u64, u64),
+    /// The most that may be expected in a window to come.
+    crest: u64,
+    /// What others are thought to count, added to what is counted.
+    margin: u64,
+    passed: Passed,
+    is_above: bool,
 }
+
 impl Flow {
-    pub(crate) fn new(limit: u64, _: Duration, _: Duration) -> Self {
-        Self { limit }
+    /// A limit of so much in a window, with a bound on the one-way delay.
+    pub(crate) fn new(limit: u64, window: Duration, delay: Duration) -> Self {
+        let grid = Grid::new(nanos(window));
+        let rates = Rates { limit, window: grid.window() };
+        let sight = Sight { now: 0, shift: grid.shift(), reach: [0; 5] };
+        let mut flow = Self {
+            limit,
+            grid,
+            delay: nanos(delay),
+            scale: scale_of(limit),
+            now: 0,
+            tick: 0,
+            sight,
+            settled: Settled::new(grid, 0),
+            credit: Credit::new(rates, limit, 0),
+            peak: Peak::new(rates, 0),
+            classes: Vec::new(),
+            flights: Flights::default(),
+            forecast: Forecast::default(),
+            sizes: (0, 0),
+            crest: limit,
+            margin: 0,
+            passed: Passed::default(),
+            is_above: false,
+        };
+        flow.look();
+        flow
     }
-    pub(crate) fn verdict(&mut self, ask: &Ask<'_>, _: Instant) -> Result<(), Option<Instant>> {
-        let _ = (ask.amount, ask.input, ask.completes, ask.class, self.limit);
+
+    /// Whether a call may leave now. Where not: when to ask again, later than now, unless something
+    /// settles before; `None` where only that helps.
+    ///
+    /// # Errors
+    /// It may not.
+    #[inline]
+    pub(crate) fn verdict(&mut self, ask: &Ask<'_>, now: Instant) -> Result<(), Option<Instant>> {
+        let now = self.advance(now);
+        let class = self.class(ask);
+        let burst =
+            (self.limit / 200).max(self.classes[class].corrected(output(ask).expected_amount()));
+        let paced = match (self.credit.opens_at(), self.peak.opens_at(burst)) {
+            (None, None) => None,
+            (credit, peak) => credit.max(peak),
+        };
+        let room = self.room(class, ask);
+        match (paced, room) {
+            (None, Ok(())) => Ok(()),
+            (Some(at), Ok(())) => Err(Some(Instant::from_nanos(at.max(now + 1)))),
+            (_, Err(None)) => Err(None),
+            (at, Err(Some(other))) => {
+                Err(Some(Instant::from_nanos(at.unwrap_or(0).max(other).max(now + 1))))
+            }
+        }
+    }
+
+    /// A call leaves. The verdict comes first; without one, or against it, the call becomes debt.
+    pub(crate) fn admit(&mut self, ask: &Ask<'_>, now: Instant) -> Flight {
+        let now = self.advance(now);
+        let index = self.class(ask);
+        let input = self.scaled(ask.input.expected_amount()).min(MOST_OUTPUT);
+        let class = &mut self.classes[index];
+        let said = output(ask).expected_amount();
+        let expected = ask.input.expected_amount().saturating_add(class.corrected(said));
+        class.enter(now, None, input, self.grid.shift());
+        self.forecast.enter(class, input);
+        self.credit.take(expected);
+        self.peak.take(expected);
+        self.flights.add(Call {
+            sent: now,
+            class: index,
+            input,
+            seen: Seen::Nothing,
+            charged: expected,
+            output: said,
+            ask: ask.input.expected_amount(),
+            upper: ask.amount.upper_amount(),
+            latest: ask.completes.map_or(self.grid.window(), |by| nanos(by.latest())),
+        })
+    }
+
+    /// A call left its queue only now.
+    pub(crate) fn sent(&mut self, flight: Flight, now: Instant) {
+        let now = self.advance(now);
+        let Some(call) = self.flights.get_mut(flight) else { return };
+        if call.sent == now || call.seen.pace().is_some() {
+            return;
+        }
+        let class = &mut self.classes[call.class];
+        class.leave(call.sent, None, call.input);
+        call.sent = now;
+        class.enter(now, None, call.input, self.grid.shift());
+    }
+
+    /// So much of a call's output has been seen by now.
+    pub(crate) fn progress(&mut self, flight: Flight, output_so_far: u64, now: Instant) {
+        let now = self.advance(now);
+        let shift = self.grid.shift();
+        let output = self.scaled(output_so_far);
+        let Some(call) = self.flights.get_mut(flight) else { return };
+        let class = &mut self.classes[call.class];
+        let key = class.output_key(output);
+        let since = now.saturating_sub(call.seen.at());
+        let speed = |keys: u64| {
+            let speed = (u128::from(keys) << shift) / u128::from(since.max(1));
+            u64::try_from(speed).unwrap_or(u64::MAX).clamp(1, FASTEST)
+        };
+        let old = call.seen;
+        call.seen = match old {
+            Seen::Nothing if output > 0 => Seen::First { position: key, at: now },
+            Seen::First { position, at } if now >= at + 2 * self.grid.slot() && key > position => {
+                let speed = speed(key - position);
+                // When it would have begun at that speed.
+                let run = (u128::from(position) << shift) / u128::from(speed);
+                let run = u64::try_from(run).unwrap_or(u64::MAX);
+                let silence = class.silent(at.saturating_sub(run).saturating_sub(call.sent));
+                let hidden = (u128::from(speed) * u128::from(silence)) >> shift;
+                let hidden = u64::try_from(hidden).unwrap_or(u64::MAX).min(curve::KEYS);
+                let pace = Pace { position: key + hidden, seen: now, speed };
+                Seen::Stream { pace, hidden }
+            }
+            Seen::Stream { pace, hidden } if now >= pace.seen + 2 * self.grid.slot() => {
+                let position = (key + hidden).max(pace.position);
+                let speed = (3 * pace.speed + speed(position - pace.position)) / 4;
+                Seen::Stream { pace: Pace { position, seen: now, speed }, hidden }
+            }
+            _ => return,
+        };
+        let Some(pace) = call.seen.pace() else { return };
+        class.stream(shift, &self.sight.reach);
+        class.leave(call.sent, old.pace(), call.input);
+        class.enter(call.sent, Some(pace), call.input, shift);
+    }
+
+    /// A call is over. `None`: nobody knows what it used, so the upper amount counts, from now until
+    /// a window after the latest moment at which it can land.
+    pub(crate) fn settle(&mut self, flight: Flight, actual: Option<u64>, now: Instant) {
+        let now = self.advance(now);
+        let Some(call) = self.remove(flight) else { return };
+        self.credit.give(call.charged);
+        let Some(actual) = actual else {
+            self.credit.take(call.upper);
+            self.count(call.upper, now.max(call.sent.saturating_add(call.latest)));
+            return;
+        };
+        self.credit.take(actual);
+        self.count(actual, now);
+        let output = self.scaled(actual.saturating_sub(call.ask));
+        let age = self.sight.key(now.saturating_sub(call.sent));
+        let expected = self.scaled(call.output);
+        self.classes[call.class].learn(age, output, expected);
+        self.learn_size(self.scaled(actual));
+    }
+
+    /// A call was refused or never left: it lands nothing.
+    pub(crate) fn refused(&mut self, flight: Flight, now: Instant) {
+        self.advance(now);
+        let Some(call) = self.remove(flight) else { return };
+        self.credit.give(call.charged);
+        self.peak.give(call.charged);
+    }
+
+    /// Something was counted at an earlier moment that no call here stands for.
+    pub(crate) fn record_past(&mut self, amount: u64, at: Instant, now: Instant) {
+        let now = self.advance(now);
+        self.credit.take(amount);
+        self.count(amount, at.as_nanos().min(now));
+    }
+
+    /// Another limit. Nothing is minted.
+    pub(crate) fn set_limit(&mut self, limit: u64, now: Instant) {
+        self.advance(now);
+        self.limit = limit;
+        self.credit.set_limit(limit);
+        self.peak.set_limit(limit);
+        let scale = scale_of(limit);
+        // Down only where it pays: every change rounds.
+        if scale > self.scale || scale + 6 < self.scale {
+            self.rescale(scale);
+        }
+        self.look();
+    }
+
+    /// Another bound on the one-way delay.
+    pub(crate) fn set_delay(&mut self, delay: Duration, now: Instant) {
+        self.advance(now);
+        self.delay = nanos(delay);
+        self.look();
+    }
+
+    /// What others are thought to count beside us, in units: it is added to the count.
+    pub(crate) fn set_margin(&mut self, margin: u64) {
+        self.margin = margin;
+    }
+
+    /// Which part of the limit the credit refills at, of [`Flow::WHOLE`].
+    pub(crate) fn set_factor(&mut self, factor: u32, now: Instant) {
+        self.advance(now);
+        self.credit.set_factor(factor);
+    }
+
+    /// What counts now.
+    pub(crate) fn counted(&mut self, now: Instant) -> u128 {
+        self.advance(now);
+        u128::from(self.settled.counted())
+    }
+
+    /// Calls in flight.
+    pub(crate) const fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// How often and how high the count passed the limit.
+    pub(crate) const fn passed(&self) -> Passed {
+        self.passed
+    }
+
+    /// The whole refill of [`Flow::set_factor`].
+    pub(crate) const WHOLE: u32 = Credit::WHOLE;
+
+    /// Takes in the time that has passed. Backward time stands still.
+    #[inline]
+    fn advance(&mut self, now: Instant) -> u64 {
+        let now = now.as_nanos().max(self.now);
+        if now > self.now {
+            self.now = now;
+            self.credit.advance(now);
+            self.peak.advance(now);
+            let tick = self.grid.tick(now);
+            if tick > self.tick {
+                self.turn(tick);
+            }
+        }
+        now
+    }
+
+    /// A slot leaves.
+    fn turn(&mut self, tick: u64) {
+        let passed = tick - self.tick;
+        self.tick = tick;
+        self.settled.advance(tick);
+        self.is_above &= self.settled.counted() > self.limit;
+        if passed >= 4 {
+            self.look();
+            return;
+        }
+        self.sight.now = self.now;
+        let quarter = usize::try_from(tick % 4).unwrap_or(0) + 1;
+        self.forecast.sweep(&mut self.classes, &self.sight, quarter);
+        self.crest = self.crest();
+    }
+
+    /// Looks at everything again.
+    fn look(&mut self) {
+        // A verdict may be a slot older than the sweep.
+        let soon = self.delay.saturating_mul(2).saturating_add(self.grid.slot());
+        let window = self.grid.window();
+        let reach = [soon, window / 4, window / 2, window / 4 * 3, window];
+        self.sight.now = self.now;
+        self.sight.reach = reach.map(|ahead| self.sight.key(ahead));
+        for quarter in 1..=4 {
+            self.forecast.sweep(&mut self.classes, &self.sight, quarter);
+        }
+        self.crest = self.crest();
+    }
+
+    /// Whether what counts and what may land leaves room; where not, when there may be some.
+    #[inline]
+    fn room(&self, class: usize, ask: &Ask<'_>) -> Result<(), Option<u64>> {
+        let most = ask.input.upper_amount();
+        let counted = self.settled.counted().saturating_add(self.margin);
+        let inputs = self.raw(self.flights.inputs()).min(self.limit / 50);
+        let guard = self.raw(self.forecast.guard()).max(inputs);
+        let sum = counted.saturating_add(most);
+        if sum.saturating_add(guard) > self.limit {
+            return Err(self.room_at(most, sum));
+        }
+        let input = self.scaled(ask.input.expected_amount());
+        let [_, fresh @ ..] = self.classes[class].fresh();
+        for quarter in 1..=4 {
+            let lands = self.forecast.by_quarter(quarter) + fresh[quarter - 1].amount(input);
+            if self.settled.counted_after(quarter).saturating_add(self.raw(lands)) > self.crest {
+                return Err(Some(self.grid.begins(self.tick + 1)));
+            }
+        }
         Ok(())
     }
-    pub(crate) fn admit(&mut self, _: &Ask<'_>, _: Instant) -> Flight {
-        Flight(0)
+
+    /// What counts alone may leave no room: then it says when it has left, otherwise any slot or
+    /// settlement may help.
+    fn room_at(&self, most: u64, sum: u64) -> Option<u64> {
+        if most > self.limit {
+            return None;
+        }
+        let next = self.grid.begins(self.tick + 1);
+        let excess = sum.saturating_sub(self.margin).saturating_sub(self.limit);
+        Some(if excess == 0 {
+            next
+        } else {
+            self.settled.freed_at(excess).unwrap_or(next).max(next)
+        })
     }
-    pub(crate) fn sent(&mut self, f: Flight, _: Instant) {
-        let _ = f.0;
+
+    /// The class of a call; a new one learns from what the call says of itself.
+    #[inline]
+    fn class(&mut self, ask: &Ask<'_>) -> usize {
+        match self.classes.iter().position(|class| class.name.as_ref() == ask.class) {
+            Some(index) => index,
+            None if self.classes.len() >= CLASSES => CLASSES - 1,
+            None => self.add_class(ask),
+        }
     }
-    pub(crate) fn progress(&mut self, _: Flight, _: u64, _: Instant) {}
-    pub(crate) fn settle(&mut self, _: Flight, _: Option<u64>, _: Instant) {}
-    pub(crate) fn cancel(&mut self, _: Flight, _: Instant) {}
-    pub(crate) fn record_past(&mut self, _: u64, _: Instant) {}
-    pub(crate) fn set_limit(&mut self, _: u64, _: Instant) {}
-    pub(crate) fn set_delay(&mut self, _: Duration, _: Instant) {}
+
+    fn add_class(&mut self, ask: &Ask<'_>) -> usize {
+        let output = output(ask);
+        let completes = ask
+            .completes
+            .unwrap_or_else(|| Completion::between(Duration::ZERO, self.grid_window()));
+        let outlook = Outlook {
+            output: self.scaled(output.expected_amount()).min(MOST_OUTPUT),
+            spread: self.scaled(output.spread_amount()).min(MOST_OUTPUT),
+            most: self.scaled(output.upper_amount()).min(MOST_OUTPUT),
+            earliest: self.sight.key(nanos(completes.earliest())),
+            latest: self.sight.key(nanos(completes.latest())),
+        };
+        let class = Class::new(ask.class.cloned(), &outlook, &self.sight.reach);
+        if self.classes.is_empty() && self.sizes.0 == 0 {
+            self.begin(ask, &class);
+        }
+        self.classes.push(class);
+        self.classes.len() - 1
+    }
+
+    /// The first call: sizes and credit begin with what it says.
+    fn begin(&mut self, ask: &Ask<'_>, class: &Class) {
+        let mean = self.scaled(ask.amount.expected_amount()).clamp(1, MOST_OUTPUT);
+        let spread = self.scaled(ask.amount.spread_amount()).min(MOST_OUTPUT);
+        self.sizes = (mean * SIZES_PRIOR, (mean * mean + spread * spread) * SIZES_PRIOR);
+        self.crest = self.crest();
+        let latency = class.middle_age() << (self.grid.shift() - 11);
+        let share = u128::from(self.limit) * u128::from(latency.min(self.grid.window()))
+            / u128::from(self.grid.window());
+        self.credit.set_level(i128::try_from(share).unwrap_or(i128::MAX));
+    }
+
+    fn grid_window(&self) -> Duration {
+        Duration::from_nanos(self.grid.window())
+    }
+
+    fn remove(&mut self, flight: Flight) -> Option<Call> {
+        let call = self.flights.remove(flight)?;
+        let class = &mut self.classes[call.class];
+        let sight = Sight { now: self.now, ..self.sight };
+        self.forecast.leave(class, &sight, call.sent, call.seen.pace(), call.input);
+        class.leave(call.sent, call.seen.pace(), call.input);
+        Some(call)
+    }
+
+    fn count(&mut self, amount: u64, at: u64) {
+        self.settled.add(at, amount);
+        let counted = self.settled.counted();
+        self.passed.highest = self.passed.highest.max(u128::from(counted));
+        if counted > self.limit && !self.is_above {
+            self.is_above = true;
+            self.passed.times += 1;
+        }
+    }
+
+    fn learn_size(&mut self, size: u64) {
+        let size = size.min(MOST_OUTPUT);
+        self.sizes.0 += size;
+        self.sizes.1 += size * size;
+        if self.sizes.0 > MOST_OUTPUT << 8 || self.sizes.1 > 1 << 59 {
+            self.sizes = (self.sizes.0 / 2, self.sizes.1 / 2);
+        }
+    }
+
+    /// What a window to come may be expected to hold: the limit, and as much as chance makes windows
+    /// of independent calls vary. The deviation is that of a window at full use.
+    fn crest(&self) -> u64 {
+        let mean_square = self.sizes.1 / self.sizes.0.max(1);
+        let variance = mean_square.saturating_mul(self.limit >> self.scale);
+        // One and a half deviations.
+        let chance = (variance.saturating_mul(9) / 4).isqrt();
+        self.limit.saturating_add(self.raw(chance))
+    }
+
+    /// In other units for what is estimated.
+    fn rescale(&mut self, scale: u32) {
+        let by = i32::try_from(scale).unwrap_or(0) - i32::try_from(self.scale).unwrap_or(0);
+        self.scale = scale;
+        for class in &mut self.classes {
+            class.rescale(by, &self.sight.reach);
+        }
+        let shift = self.grid.shift();
+        self.flights.rescale(by, |call| {
+            self.classes[call.class].enter(call.sent, None, call.input, shift);
+        });
+        let (sum, squares) = self.sizes;
+        self.sizes = match u32::try_from(by) {
+            Ok(by) => (sum >> by, squares >> (2 * by)),
+            Err(_) => {
+                let by = by.unsigned_abs();
+                (sum.saturating_mul(1 << by), squares.saturating_mul(1 << (2 * by).min(62)))
+            }
+        };
+    }
+
+    #[inline]
+    fn scaled(&self, amount: u64) -> u64 {
+        (amount >> self.scale) + u64::from(self.scale > 0)
+    }
+
+    #[inline]
+    const fn raw(&self, scaled: u64) -> u64 {
+        scaled.saturating_mul(1 << self.scale)
+    }
 }
+
+/// What a call puts out beyond its input.
+fn output(ask: &Ask<'_>) -> Amount {
+    let (all, input) = (ask.amount, ask.input);
+    Amount::expected(all.expected_amount().saturating_sub(input.expected_amount()))
+        .spread(all.spread_amount())
+        .upper(all.upper_amount().saturating_sub(input.upper_amount()))
+}
+
+/// What is estimated has 24 bits for a limit, so that sums of squares fit.
+fn scale_of(limit: u64) -> u32 {
+    (64 - limit.leading_zeros()).saturating_sub(24)
+}
+
+/// A duration in whole nanoseconds, saturating.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Classes that are told apart; what comes later shares the last one.
+const CLASSES: usize = 9;
+
+/// How many calls the first one's size stands for.
+const SIZES_PRIOR: u64 = 48;
+
+/// Keys of outputs a slot; faster is taken as this.
+const FASTEST: u64 = 1 << 20;

@@ -295,7 +295,7 @@ impl LimitState {
         if let Some(flow) = &mut self.flow {
             match charge.flight {
                 Some(flight) => flow.settle(flight, end.actual, now),
-                None => flow.record_past(used, end.over),
+                None => flow.record_past(used, end.over, now),
             }
         }
         if charge.stamp_ns == HELD {
@@ -315,7 +315,7 @@ impl LimitState {
             pacer.settle(&charge.paced, 0, now);
         }
         if let (Some(flow), Some(flight)) = (&mut self.flow, charge.flight) {
-            flow.cancel(flight, now);
+            flow.refused(flight, now);
         }
         if charge.stamp_ns == HELD {
             self.let_go(charge.reserved);
@@ -333,7 +333,7 @@ impl LimitState {
             pacer.owe(amount.expected_amount(), at);
         }
         if let Some(flow) = &mut self.flow {
-            flow.record_past(amount.upper_amount(), at);
+            flow.record_past(amount.upper_amount(), at, now);
         }
         let late = if self.on_arrival { self.delay_ns } else { 0 };
         self.count(at + Duration::from_nanos(late), amount.upper_amount(), now);
@@ -492,7 +492,7 @@ impl LimitState {
                 let mut flow = Flow::new(self.most, window, delay);
                 if let Counts::Window(counted) = &self.counts {
                     for (leaves, amount) in counted.entries() {
-                        flow.record_past(amount, leaves - window);
+                        flow.record_past(amount, leaves - window, now);
                     }
                 }
                 self.flow = Some(Box::new(flow));

@@ -139,7 +139,7 @@ impl Scene {
         let of = |dimension, quota| profile.limit(LimitKey::All, dimension, quota, self.delay);
         let mut tokens = of(Dimension::TotalTokens, Quota::per_minute(not_zero(limit)));
         if self.client == Client::Flow {
-            tokens = tokens.charged(ChargeRule::Completion);
+            tokens = tokens.charged(ChargeRule::Flow);
         }
         let mut limits = vec![tokens];
         if let Some(rates) = rates {

@@ -57,7 +57,7 @@ impl LimitState {
             // Stamped so that it leaves when it would have; a slot's length later at most.
             let stamp = now + left - window;
             if let Some(flow) = &mut self.flow {
-                flow.record_past(*amount, stamp);
+                flow.record_past(*amount, stamp, now);
             }
             self.count(stamp, *amount, now);
         }

@@ -1,0 +1,288 @@
+//! Calls that are alike: what they came to, and which of them are in flight.
+//!
+//! It admits nothing. Invariant: it remembers [`SAMPLE`] calls at most, the latest ones; until it has
+//! [`PRIORS`] of its own, what the first call said of itself stands for the rest.
+
+use paceline_core::Tag;
+
+use super::cohorts::Cohorts;
+use super::curve::{Curve, Group, begins, place};
+use super::streams::{Pace, Streams};
+
+/// What a call that has not been sent yet is thought to be, scaled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outlook {
+    /// Mean, standard deviation and most of its output.
+    pub(super) output: u64,
+    pub(super) spread: u64,
+    pub(super) most: u64,
+    /// When it is over at the soonest and at the latest, as keys of ages.
+    pub(super) earliest: u64,
+    pub(super) latest: u64,
+}
+
+/// What a call sent now would have landed by a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fresh {
+    /// In 65,536ths.
+    chance: u64,
+    output: u64,
+}
+
+/// The moments that are looked ahead to, as keys of ages: the next answers, then each quarter of
+/// the window.
+pub(super) type Reach = [u64; 5];
+
+/// One class of calls.
+#[derive(Clone, Debug)]
+pub(super) struct Class {
+    pub(super) name: Option<Tag>,
+    /// Bin of the age at the end and output of the latest calls, packed.
+    sample: Vec<u32>,
+    next: usize,
+    /// Calls not yet in the curves.
+    changed: usize,
+    /// What outputs were expected to be and were, in the mean of the latest.
+    expected: u64,
+    actual: u64,
+    pub(super) by_age: Curve,
+    /// Where progress has been seen.
+    pub(super) by_output: Option<Curve>,
+    /// A unit of the keys of outputs is 2^this.
+    output_shift: u32,
+    pub(super) cohorts: Cohorts,
+    pub(super) streams: Option<Streams>,
+    /// How long nothing is seen of a call, at the least.
+    silence: Option<u64>,
+    fresh: [Fresh; 5],
+}
+
+impl Fresh {
+    /// With this input, rounded up.
+    #[inline]
+    pub(super) const fn amount(&self, input: u64) -> u64 {
+        ((input * self.chance) >> 16) + self.output
+    }
+}
+
+impl Class {
+    pub(super) fn new(name: Option<Tag>, outlook: &Outlook, reach: &Reach) -> Self {
+        let mut class = Self {
+            name,
+            sample: priors(outlook),
+            next: 0,
+            changed: SAMPLE,
+            expected: outlook.output * WEIGHT,
+            actual: outlook.output * WEIGHT,
+            by_age: Curve::new(),
+            by_output: None,
+            // A unit where the bins begin to widen is a five-hundredth of the most or less.
+            output_shift: (64 - outlook.most.leading_zeros()).saturating_sub(15),
+            cohorts: Cohorts::default(),
+            streams: None,
+            silence: None,
+            fresh: [Fresh::default(); 5],
+        };
+        class.refresh(reach);
+        class
+    }
+
+    /// What an output that is said to be this much is expected to be.
+    pub(super) fn corrected(&self, output: u64) -> u64 {
+        if self.expected == self.actual {
+            return output;
+        }
+        let corrected =
+            u128::from(output) * u128::from(self.actual) / u128::from(self.expected.max(1));
+        u64::try_from(corrected).unwrap_or(u64::MAX)
+    }
+
+    /// A call of this age came to this output.
+    pub(super) fn learn(&mut self, age: u64, output: u64, expected: u64) {
+        let entry = pack(place(age).0, output);
+        match self.sample.get_mut(self.next) {
+            Some(oldest) => *oldest = entry,
+            None => self.sample.push(entry),
+        }
+        self.next = (self.next + 1) % SAMPLE;
+        self.changed += 1;
+        self.expected = self.expected.saturating_add(expected.min(MOST_OUTPUT));
+        self.actual = self.actual.saturating_add(output.min(MOST_OUTPUT));
+        if self.expected.max(self.actual) > MOST_OUTPUT << 9 || self.next == 0 {
+            self.expected /= 2;
+            self.actual /= 2;
+        }
+    }
+
+    /// Builds the curves again where enough is new.
+    #[inline]
+    pub(super) fn refresh(&mut self, reach: &Reach) {
+        if self.changed > 0 && self.changed * FRESHNESS >= self.sample.len() {
+            self.rebuild(reach);
+        }
+    }
+
+    fn rebuild(&mut self, reach: &Reach) {
+        self.changed = 0;
+        self.by_age.rebuild(self.sample.iter().map(|entry| unpack(*entry)));
+        let shift = self.output_shift;
+        if let Some(curve) = &mut self.by_output {
+            curve.rebuild(self.sample.iter().map(|entry| {
+                let output = unpack(*entry).1;
+                (place(u64::from(output) << 8 >> shift).0, output)
+            }));
+        }
+        let start = self.by_age.ahead(0);
+        let Some(reciprocal) = start.reciprocal() else { return };
+        // The chance is the mean of a group of inputs of 65,536, less its output.
+        let one = Group { calls: 1, input: 0, squares: 0 };
+        for (fresh, key) in self.fresh.iter_mut().zip(reach) {
+            let later = self.by_age.ahead(*key);
+            fresh.output = start.mean(&later, reciprocal, &one);
+            let input = Group { input: 1 << 16, ..Group::default() };
+            fresh.chance = start.mean(&later, reciprocal, &input);
+        }
+    }
+
+    /// By the moments looked ahead to.
+    #[inline]
+    pub(super) const fn fresh(&self) -> &[Fresh; 5] {
+        &self.fresh
+    }
+
+    /// The age at which a middling call of what it remembers ends, as a key.
+    pub(super) fn middle_age(&self) -> u64 {
+        let mut bins: Vec<_> = self.sample.iter().map(|entry| unpack(*entry).0).collect();
+        bins.sort_unstable();
+        bins.get(bins.len() / 2).map_or(0, |bin| begins(*bin))
+    }
+
+    /// From now on progress is seen.
+    pub(super) fn stream(&mut self, shift: u32, reach: &Reach) -> &mut Streams {
+        if self.by_output.is_none() {
+            self.by_output = Some(Curve::new());
+            self.rebuild(reach);
+        }
+        self.streams.get_or_insert_with(|| Streams::new(shift))
+    }
+
+    /// An output as a key.
+    pub(super) fn output_key(&self, output: u64) -> u64 {
+        (output.min(MOST_OUTPUT) << 8) >> self.output_shift
+    }
+
+    /// How much longer than usual nothing was seen of a call: what it put out unseen meanwhile.
+    pub(super) fn silent(&mut self, silence: u64) -> u64 {
+        let least = self.silence.unwrap_or(silence).min(silence);
+        // The least of all would be the least of a whole life: let it creep up.
+        self.silence = Some(least + (silence - least) / 64);
+        silence - least
+    }
+
+    /// A call in flight.
+    pub(super) fn enter(&mut self, sent: u64, pace: Option<&Pace>, input: u64, shift: u32) {
+        match (pace, &mut self.streams) {
+            (Some(pace), Some(streams)) => streams.add(pace, input),
+            _ => self.cohorts.add(sent, input, shift),
+        }
+    }
+
+    /// And no longer.
+    pub(super) fn leave(&mut self, sent: u64, pace: Option<&Pace>, input: u64) {
+        match (pace, &mut self.streams) {
+            (Some(pace), Some(streams)) => streams.remove(pace, input),
+            _ => self.cohorts.remove(sent, input),
+        }
+    }
+
+    /// Everything in other units: 2^`by` of the present ones, or the other way round. What is in
+    /// flight has to enter again.
+    pub(super) fn rescale(&mut self, by: i32, reach: &Reach) {
+        let shifted = |value: u64| match u32::try_from(by) {
+            Ok(by) => value.div_ceil(1 << by),
+            Err(_) => value.saturating_mul(1 << by.unsigned_abs().min(30)),
+        };
+        for entry in &mut self.sample {
+            let (bin, output) = unpack(*entry);
+            *entry = pack(bin, shifted(u64::from(output)));
+        }
+        self.expected = shifted(self.expected);
+        self.actual = shifted(self.actual);
+        let moved = i64::from(self.output_shift) - i64::from(by);
+        self.output_shift = u32::try_from(moved.max(0)).unwrap_or(0);
+        self.cohorts.clear();
+        self.streams = None;
+        self.rebuild(reach);
+    }
+
+    /// Bins and outputs of what it remembers, oldest first, those that stand for its own not.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let (new, old) = self.sample.split_at(self.next);
+        let is_full = self.sample.len() == SAMPLE;
+        let old = if is_full { old } else { &[] };
+        old.iter().chain(new).map(|entry| {
+            let (bin, output) = unpack(*entry);
+            (u32::try_from(bin).unwrap_or(0), output)
+        })
+    }
+
+    /// Remembers what was saved.
+    pub(super) fn recall(&mut self, calls: &[(u32, u64)], reach: &Reach) {
+        for (bin, output) in calls.iter().rev().take(SAMPLE).rev() {
+            let bin = usize::try_from(*bin).unwrap_or(0).min(super::curve::BINS - 1);
+            let entry = pack(bin, *output);
+            match self.sample.get_mut(self.next) {
+                Some(oldest) => *oldest = entry,
+                None => self.sample.push(entry),
+            }
+            self.next = (self.next + 1) % SAMPLE;
+        }
+        self.rebuild(reach);
+    }
+}
+
+/// Calls that stand for its own: of a skew distribution with the mean and the spread of the first
+/// one, ending the later the longer they are, as at a constant speed.
+fn priors(outlook: &Outlook) -> Vec<u32> {
+    let span = outlook.latest.saturating_sub(outlook.earliest);
+    let calls = QUANTILES.iter().cycle().take(PRIORS).map(|quantile| {
+        let away = outlook.spread * quantile.unsigned_abs() / 1_000;
+        let output =
+            if *quantile < 0 { outlook.output.saturating_sub(away) } else { outlook.output + away };
+        let output = output.min(outlook.most);
+        let passed = u128::from(span) * u128::from(output) / u128::from(outlook.most.max(1));
+        let age = outlook.earliest.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
+        pack(place(age).0, output)
+    });
+    calls.collect()
+}
+
+fn pack(bin: usize, output: u64) -> u32 {
+    let bin = u32::try_from(bin).unwrap_or(0);
+    let output = u32::try_from(output.min(MOST_OUTPUT)).unwrap_or(0);
+    bin << OUTPUT_BITS | output
+}
+
+const fn unpack(entry: u32) -> (usize, u32) {
+    ((entry >> OUTPUT_BITS) as usize, entry & (1 << OUTPUT_BITS) - 1)
+}
+
+/// Calls that a class remembers.
+pub(super) const SAMPLE: usize = 512;
+
+/// From so many of its own on, only these count.
+const PRIORS: usize = 48;
+
+/// How many of its own the first call's expectation weighs as much as.
+const WEIGHT: u64 = 4;
+
+/// Curves are built again when one in so many of the calls is new.
+const FRESHNESS: usize = 16;
+
+/// Bits of an output in the sample; two limits are the most.
+const OUTPUT_BITS: u32 = 25;
+pub(super) const MOST_OUTPUT: u64 = (1 << OUTPUT_BITS) - 1;
+
+/// Sixteen equal parts of an exponential distribution with mean 0 and deviation 1, in thousandths.
+const QUANTILES: [i64; 16] =
+    [-968, -902, -830, -753, -670, -579, -479, -368, -242, -99, 68, 268, 520, 856, 1_367, 2_466];

@@ -1,0 +1,151 @@
+//! Calls in flight of one class, together with those that were sent at about the same time.
+//!
+//! It says nothing about when they land. Invariants: cohorts are in the order of their sending and
+//! do not overlap; there are [`MOST`] of them at most, and where there are fewer, each is of one
+//! slot.
+
+use std::collections::VecDeque;
+
+use super::curve::Group;
+
+/// Calls sent at about the same time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cohort {
+    /// When the first of them was sent.
+    pub(super) begins: u64,
+    /// How much later than the first they were sent, summed.
+    later: u64,
+    pub(super) group: Group,
+    /// The largest input that has been in it.
+    pub(super) largest: u64,
+}
+
+/// Every call in flight whose progress is not seen, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cohorts {
+    all: VecDeque<Cohort>,
+}
+
+impl Cohort {
+    /// When they were sent on average.
+    pub(super) fn middle(&self) -> u64 {
+        self.begins + self.later / self.group.calls.max(1)
+    }
+
+    fn join(&mut self, other: &Self) {
+        let shift = (other.begins - self.begins).saturating_mul(other.group.calls);
+        self.later = self.later.saturating_add(other.later).saturating_add(shift);
+        self.group.calls += other.group.calls;
+        self.group.input += other.group.input;
+        self.group.squares = self.group.squares.saturating_add(other.group.squares);
+        self.largest = self.largest.max(other.largest);
+    }
+}
+
+impl Cohorts {
+    /// A call sent now, which is no earlier than all others; slots are 2^`shift` nanoseconds.
+    pub(super) fn add(&mut self, sent: u64, input: u64, shift: u32) {
+        let group = Group { calls: 1, input, squares: input * input };
+        let cohort = Cohort { begins: sent, later: 0, group, largest: input };
+        match self.all.back_mut() {
+            Some(last) if last.begins >> shift >= sent >> shift => {
+                last.join(&Cohort { begins: sent.max(last.begins), ..cohort });
+            }
+            _ => {
+                if self.all.len() >= MOST {
+                    self.merge(sent, shift);
+                }
+                self.all.push_back(cohort);
+            }
+        }
+    }
+
+    /// A call sent then is no longer in flight.
+    pub(super) fn remove(&mut self, sent: u64, input: u64) {
+        let place = self.all.partition_point(|cohort| cohort.begins <= sent).saturating_sub(1);
+        let Some(cohort) = self.all.get_mut(place) else { return };
+        if cohort.group.calls <= 1 {
+            self.all.remove(place);
+            return;
+        }
+        cohort.later = cohort.later.saturating_sub(sent.saturating_sub(cohort.begins));
+        cohort.group.calls -= 1;
+        cohort.group.input = cohort.group.input.saturating_sub(input);
+        cohort.group.squares = cohort.group.squares.saturating_sub(input * input);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Cohort> {
+        self.all.iter()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+    }
+
+    /// Joins neighbours as long as what they span is small beside their age.
+    fn merge(&mut self, now: u64, shift: u32) {
+        let mut part = PART;
+        while self.all.len() > MOST * 3 / 4 {
+            let old = std::mem::take(&mut self.all);
+            for cohort in old {
+                match self.all.back_mut() {
+                    Some(last) if is_near(last, &cohort, now, part, shift) => last.join(&cohort),
+                    _ => self.all.push_back(cohort),
+                }
+            }
+            // Ages beyond all measure, or spread too thin: coarser then.
+            part /= 2;
+        }
+    }
+}
+
+fn is_near(older: &Cohort, younger: &Cohort, now: u64, part: u64, shift: u32) -> bool {
+    let span = younger.begins + (1 << shift) - older.begins;
+    span.saturating_mul(part) <= now.saturating_sub(younger.begins)
+}
+
+/// Cohorts of a class, at most.
+const MOST: usize = 64;
+
+/// What a cohort spans is at most this part of its age, where there are many.
+const PART: u64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIFT: u32 = 27;
+
+    #[test]
+    fn many_calls_share_few_cohorts_and_all_of_them_leave() {
+        let mut cohorts = Cohorts::default();
+        let sent = |call: u64| call * 40_000_000;
+        for call in 0..9_000 {
+            cohorts.add(sent(call), call % 7, SHIFT);
+            assert!(cohorts.all.len() <= MOST);
+        }
+        let calls: u64 = cohorts.iter().map(|cohort| cohort.group.calls).sum();
+        assert_eq!(calls, 9_000);
+        let now = sent(9_000);
+        for (older, younger) in cohorts.all.iter().zip(cohorts.all.iter().skip(1)) {
+            assert!(older.begins <= older.middle() && older.middle() < younger.begins);
+            let span = younger.begins - older.begins;
+            assert!(span <= (now - younger.begins) / 4 + (2 << SHIFT), "{span}");
+        }
+        for call in (0..9_000).rev() {
+            cohorts.remove(sent(call), call % 7);
+        }
+        assert!(cohorts.all.is_empty());
+    }
+
+    #[test]
+    fn few_calls_are_told_apart() {
+        let mut cohorts = Cohorts::default();
+        for call in 0..8 {
+            cohorts.add(call << (SHIFT + 4), 100, SHIFT);
+        }
+        assert_eq!(cohorts.all.len(), 8);
+        cohorts.remove(3 << (SHIFT + 4), 100);
+        assert!(cohorts.iter().all(|cohort| cohort.middle() != 3 << (SHIFT + 4)));
+    }
+}

@@ -1,0 +1,139 @@
+//! Two exact ledgers of what may be admitted: credit in the long run, and a bound on its pace.
+//!
+//! Neither looks at what the server counts. Invariants: integers only; what time gives is given
+//! once; what is given back was taken before.
+
+/// Long-run credit: refilled at the limit a window, may fall into debt, holds two limits at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Credit {
+    /// In units times nanoseconds of the window times [`WHOLE`].
+    level: i128,
+    at: u64,
+    rates: Rates,
+    /// How much of the refill is given, in parts of [`WHOLE`].
+    factor: u32,
+}
+
+/// A bucket that leaks at four limits a window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peak {
+    /// In units times nanoseconds of the window.
+    level: u128,
+    at: u64,
+    rates: Rates,
+}
+
+/// A limit and its window in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rates {
+    pub(super) limit: u64,
+    pub(super) window: u64,
+}
+
+impl Credit {
+    /// A full refill, in parts.
+    pub(super) const WHOLE: u32 = 1 << 16;
+
+    /// Starts with this much.
+    pub(super) fn new(rates: Rates, start: u64, now: u64) -> Self {
+        let mut credit = Self { level: 0, at: now, rates, factor: Self::WHOLE };
+        credit.give(start);
+        credit
+    }
+
+    /// Takes in the time that has passed.
+    pub(super) fn advance(&mut self, now: u64) {
+        let passed = i128::from(now.saturating_sub(self.at));
+        let refill = i128::from(self.rates.limit).saturating_mul(passed * i128::from(self.factor));
+        self.level = self.level.saturating_add(refill).min(self.most());
+        self.at = self.at.max(now);
+    }
+
+    /// When there is credit again; `None` where there is now. [`Credit::advance`] comes first.
+    pub(super) fn opens_at(&self) -> Option<u64> {
+        if self.level > 0 {
+            return None;
+        }
+        let rate = u128::from(self.rates.limit.max(1)) * u128::from(self.factor.max(1));
+        let wait = self.level.unsigned_abs() / rate + 1;
+        Some(self.at.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX)))
+    }
+
+    pub(super) fn take(&mut self, amount: u64) {
+        self.level = self.level.saturating_sub(self.scaled(amount));
+    }
+
+    pub(super) fn give(&mut self, amount: u64) {
+        self.level = self.level.saturating_add(self.scaled(amount)).min(self.most());
+    }
+
+    /// Another limit: nothing is minted, and what is above the new most is lost.
+    pub(super) fn set_limit(&mut self, limit: u64) {
+        self.rates.limit = limit;
+        self.level = self.level.min(self.most());
+    }
+
+    pub(super) fn set_factor(&mut self, factor: u32) {
+        self.factor = factor.min(Self::WHOLE);
+    }
+
+    /// In whole units, rounded down.
+    pub(super) fn level(&self) -> i128 {
+        self.level.div_euclid(self.scaled(1).max(1))
+    }
+
+    pub(super) fn set_level(&mut self, units: i128) {
+        self.level = units.saturating_mul(self.scaled(1)).min(self.most());
+    }
+
+    fn most(&self) -> i128 {
+        self.scaled(self.rates.limit).saturating_mul(MOST_LIMITS)
+    }
+
+    fn scaled(&self, amount: u64) -> i128 {
+        let unit = i128::from(self.rates.window) * i128::from(Self::WHOLE);
+        i128::from(amount).saturating_mul(unit)
+    }
+}
+
+impl Peak {
+    pub(super) const fn new(rates: Rates, now: u64) -> Self {
+        Self { level: 0, at: now, rates }
+    }
+
+    pub(super) fn advance(&mut self, now: u64) {
+        let passed = u128::from(now.saturating_sub(self.at));
+        let leaked = (u128::from(self.rates.limit) * TIMES).saturating_mul(passed);
+        self.level = self.level.saturating_sub(leaked);
+        self.at = self.at.max(now);
+    }
+
+    /// When no more than `burst` is in it; `None` where that is so. [`Peak::advance`] comes first.
+    pub(super) fn opens_at(&self, burst: u64) -> Option<u64> {
+        let over = self.level.checked_sub(self.scaled(burst)).filter(|over| *over > 0)?;
+        let wait = over.div_ceil((u128::from(self.rates.limit) * TIMES).max(1));
+        Some(self.at.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX)))
+    }
+
+    pub(super) fn take(&mut self, amount: u64) {
+        self.level = self.level.saturating_add(self.scaled(amount));
+    }
+
+    pub(super) fn give(&mut self, amount: u64) {
+        self.level = self.level.saturating_sub(self.scaled(amount));
+    }
+
+    pub(super) fn set_limit(&mut self, limit: u64) {
+        self.rates.limit = limit;
+    }
+
+    fn scaled(&self, amount: u64) -> u128 {
+        u128::from(amount) * u128::from(self.rates.window)
+    }
+}
+
+/// Credit holds so many limits: one loses use after a lull, more gains nothing.
+const MOST_LIMITS: i128 = 2;
+
+/// How many times the long-run rate the peak is: twice loses use, more gains none.
+const TIMES: u128 = 4;

@@ -1,0 +1,196 @@
+//! What calls that are alike came to, as a function of a key: their age, or what they have put out.
+//!
+//! It keeps no calls, only sums over those it was built from. Invariant: between two bins values are
+//! interpolated, so that they fall (or, for the largest amount, rise) without steps.
+
+/// Bins of a curve: eight linear ones, then eight an octave, up to 2^16 units.
+pub(super) const BINS: usize = 112;
+
+/// One past the largest key.
+pub(super) const KEYS: u64 = 1 << 24;
+
+/// Sums over the calls of a sample whose key is in a bin or behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Curve {
+    rows: Box<[Row; BINS + 1]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    calls: u32,
+    /// The largest amount in this bin or before it.
+    most: u32,
+    sum: u64,
+    /// Of squares, in 256ths.
+    squares: u64,
+}
+
+/// Sums over the calls of a sample that are still to end at a key, times 256.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ahead {
+    calls: u64,
+    sum: u64,
+    squares: u64,
+}
+
+/// Calls in flight, as sums.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Group {
+    pub(super) calls: u64,
+    /// Inputs, and their squares.
+    pub(super) input: u64,
+    pub(super) squares: u64,
+}
+
+/// Keys have eight bits below the unit. The bin of a key, and how far in it the key lies, of 256.
+pub(super) const fn place(key: u64) -> (usize, u64) {
+    if key >= KEYS {
+        return (BINS - 1, 255);
+    }
+    let top = 63 - (key | 1 << LINEAR).leading_zeros();
+    let shift = top - FINE;
+    let bin = ((top - LINEAR) << FINE) as usize + (key >> shift) as usize;
+    (bin, (key >> (shift - 8)) & 255)
+}
+
+/// The key at which a bin begins.
+pub(super) const fn begins(bin: usize) -> u64 {
+    let octave = (bin >> FINE).saturating_sub(1);
+    ((bin - (octave << FINE)) as u64) << (8 + octave)
+}
+
+impl Curve {
+    pub(super) fn new() -> Self {
+        Self { rows: Box::new([Row::default(); BINS + 1]) }
+    }
+
+    /// Builds it again, from the bin and the output of each call.
+    pub(super) fn rebuild(&mut self, calls: impl Iterator<Item = (usize, u32)>) {
+        self.rows.fill(Row::default());
+        for (bin, output) in calls {
+            let row = &mut self.rows[bin];
+            row.calls += 1;
+            row.most = row.most.max(output);
+            row.sum += u64::from(output);
+            row.squares += (u64::from(output) * u64::from(output)) >> 8;
+        }
+        let mut most = 0;
+        for row in self.rows.iter_mut() {
+            most = row.most.max(most);
+            row.most = most;
+        }
+        let mut behind = Row::default();
+        for row in self.rows.iter_mut().rev() {
+            row.calls += behind.calls;
+            row.sum += behind.sum;
+            row.squares += behind.squares;
+            behind = *row;
+        }
+    }
+
+    /// What is still to end at a key.
+    #[inline]
+    pub(super) fn ahead(&self, key: u64) -> Ahead {
+        let (bin, part) = place(key);
+        let (here, next) = (&self.rows[bin], &self.rows[bin + 1]);
+        Ahead {
+            calls: u64::from(here.calls) * 256 - u64::from(here.calls - next.calls) * part,
+            sum: here.sum * 256 - (here.sum - next.sum) * part,
+            squares: here.squares * 256 - (here.squares - next.squares) * part,
+        }
+    }
+
+    /// The largest amount of a call that ends before a key.
+    #[inline]
+    pub(super) fn most(&self, key: u64) -> u64 {
+        let (bin, part) = place(key);
+        let here = u64::from(self.rows[bin].most);
+        let before = bin.checked_sub(1).map_or(here, |bin| u64::from(self.rows[bin].most));
+        before + (((here - before) * part) >> 8)
+    }
+
+    /// The largest amount of all.
+    #[inline]
+    pub(super) fn largest(&self) -> u64 {
+        u64::from(self.rows[BINS].most)
+    }
+}
+
+impl Ahead {
+    /// 2^40 over its calls; `None` where it is less than half a call: whoever is that far is overdue.
+    #[inline]
+    pub(super) const fn reciprocal(&self) -> Option<u64> {
+        if self.calls < 128 { None } else { Some((1 << 40) / self.calls) }
+    }
+
+    /// What a group of which each call is here lands before `later`, rounded up.
+    #[inline]
+    pub(super) fn mean(&self, later: &Self, reciprocal: u64, group: &Group) -> u64 {
+        let chance = self.calls - later.calls;
+        let output = self.sum - later.sum;
+        let sum = group.input.saturating_mul(chance).saturating_add(group.calls * output);
+        scale(sum, reciprocal) + 1
+    }
+
+    /// The variance of that.
+    #[inline]
+    pub(super) fn variance(&self, later: &Self, reciprocal: u64, group: &Group) -> u64 {
+        // The chance in 65,536ths, the mean output and its mean square, those that do not land
+        // counted as zero.
+        let chance = scale((self.calls - later.calls) << 16, reciprocal).min(1 << 16);
+        let output = scale(self.sum - later.sum, reciprocal);
+        let squares = scale(self.squares - later.squares, reciprocal) << 8;
+        let rest = (1 << 16) - chance;
+        let outputs = group.calls.saturating_mul(squares.saturating_sub(output * output));
+        let both = u128::from(group.input.saturating_mul(output)) * u128::from(2 * rest) >> 16;
+        let inputs = u128::from(group.squares) * u128::from(chance * rest) >> 32;
+        u64::try_from(both + inputs).unwrap_or(u64::MAX).saturating_add(outputs)
+    }
+}
+
+#[inline]
+const fn scale(value: u64, reciprocal: u64) -> u64 {
+    ((value as u128 * reciprocal as u128) >> 40) as u64
+}
+
+/// Eight bins an octave: a bin is 6 to 12 % of its key wide, and within it values are interpolated.
+const FINE: u32 = 3;
+
+/// Keys below 2^this are binned linearly, a unit a bin.
+const LINEAR: u32 = FINE + 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_ascend_without_gaps_and_the_last_takes_the_rest() {
+        let mut last = place(0);
+        for key in 1..KEYS {
+            let next = place(key);
+            assert!(next.0 == last.0 && next.1 >= last.1 || next.0 == last.0 + 1, "{key}");
+            assert!(next.0 == last.0 || begins(next.0) == key, "{key}");
+            last = next;
+        }
+        assert_eq!(last, (BINS - 1, 255));
+        assert_eq!(place(u64::MAX), last);
+    }
+
+    #[test]
+    fn what_lands_is_what_ends_between_two_keys() {
+        let mut curve = Curve::new();
+        // One call ends in each of the first eight units, with its number as output.
+        curve.rebuild((0..8).map(|call| (call as usize, call * 100)));
+        let (here, later) = (curve.ahead(4 * 256), curve.ahead(6 * 256));
+        let reciprocal = here.reciprocal().expect("four are left");
+        let group = Group { calls: 10, input: 500, squares: 25_000 };
+        // Half of them land, with 400 or 500 and an input of 50.
+        let mean = here.mean(&later, reciprocal, &group);
+        assert!((2_500..=2_502).contains(&mean), "{mean}");
+        // A call is 0, 0, 450 or 550: the variance is 63,750, of ten 637,500.
+        let variance = here.variance(&later, reciprocal, &group);
+        assert!((625_000..=645_000).contains(&variance), "{variance}");
+        assert_eq!(curve.most(3 * 256), 200);
+        assert!(curve.ahead(8 * 256).reciprocal().is_none());
+    }
+}

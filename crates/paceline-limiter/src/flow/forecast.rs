@@ -1,0 +1,189 @@
+//! What the calls in flight may land, and when.
+//!
+//! It keeps sums only; the calls are the classes'. Invariant: between two sweeps a call that enters
+//! is added and one that leaves is taken out, so that a sweep corrects only what ages change.
+
+use super::class::{Class, Reach};
+use super::curve::{Curve, Group};
+use super::streams::Pace;
+
+/// What may land, scaled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Forecast {
+    /// Expected before our next request is judged, and the variance of that.
+    mean: u64,
+    variance: u64,
+    /// The largest amount that a single call could land now.
+    most: u64,
+    /// Of all that may land, with room for chance.
+    guard: u64,
+    /// Expected by each quarter of the window.
+    quarters: [u64; 4],
+}
+
+/// What time is for a sweep.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    pub(super) now: u64,
+    /// A slot is 2^this nanoseconds.
+    pub(super) shift: u32,
+    pub(super) reach: Reach,
+}
+
+/// What a sweep adds up for one group after the other.
+struct Sweep<'a> {
+    sum: &'a mut Forecast,
+    quarter: usize,
+}
+
+/// Where a group is on a curve, and where the moments looked ahead to are.
+struct Spot {
+    here: u64,
+    soon: u64,
+    later: u64,
+    /// The key before which the first of them may land soon.
+    first: u64,
+}
+
+impl Sight {
+    /// An age as a key: a unit is an eighth of a slot.
+    #[inline]
+    pub(super) const fn key(&self, age: u64) -> u64 {
+        age >> (self.shift - 11)
+    }
+}
+
+impl Forecast {
+    /// Looks at all calls again: at what may land soon, and at one quarter of the window.
+    pub(super) fn sweep(&mut self, classes: &mut [Class], sight: &Sight, quarter: usize) {
+        (self.mean, self.variance, self.most) = (0, 0, 0);
+        self.quarters[quarter - 1] = 0;
+        let mut sweep = Sweep { sum: self, quarter };
+        for class in classes {
+            class.refresh(&sight.reach);
+            sweep.cohorts(class, sight);
+            sweep.streams(class, sight);
+        }
+        self.sum();
+    }
+
+    /// A call is sent now: so much of it lands by the moments looked ahead to.
+    #[inline]
+    pub(super) fn enter(&mut self, class: &Class, input: u64) {
+        let [soon, quarters @ ..] = class.fresh();
+        self.mean += soon.amount(input);
+        self.guard += soon.amount(input);
+        for (sum, fresh) in self.quarters.iter_mut().zip(quarters) {
+            *sum += fresh.amount(input);
+        }
+    }
+
+    /// A call is over: what was expected of it is no longer.
+    pub(super) fn leave(
+        &mut self,
+        class: &Class,
+        sight: &Sight,
+        sent: u64,
+        pace: Option<&Pace>,
+        input: u64,
+    ) {
+        let group = Group { calls: 1, input, squares: 0 };
+        let [soon, quarters @ ..] = match (pace, &class.by_output) {
+            (Some(pace), Some(curve)) => {
+                let here = pace.at(sight.now, sight.shift);
+                let reach = sight.reach.map(|key| here + run(pace.speed, key));
+                means(curve, here, &reach, &group)
+            }
+            _ => {
+                let here = sight.key(sight.now.saturating_sub(sent));
+                means(&class.by_age, here, &sight.reach.map(|key| here + key), &group)
+            }
+        };
+        self.mean = self.mean.saturating_sub(soon);
+        for (sum, quarter) in self.quarters.iter_mut().zip(quarters) {
+            *sum = sum.saturating_sub(quarter);
+        }
+        self.sum();
+    }
+
+    /// What may land before our next request is judged.
+    pub(super) const fn guard(&self) -> u64 {
+        self.guard
+    }
+
+    /// What is expected to land by a quarter of the window, from 1.
+    #[inline]
+    pub(super) const fn by_quarter(&self, quarter: usize) -> u64 {
+        self.quarters[quarter - 1]
+    }
+
+    fn sum(&mut self) {
+        // Three deviations, rounded up.
+        let chance = self.variance.saturating_mul(9).isqrt() + 1;
+        self.guard = self.most.saturating_add(self.mean).saturating_add(chance);
+    }
+}
+
+impl Sweep<'_> {
+    fn cohorts(&mut self, class: &Class, sight: &Sight) {
+        let (soon, later) = (sight.reach[0], sight.reach[self.quarter]);
+        for cohort in class.cohorts.iter() {
+            let here = sight.key(sight.now.saturating_sub(cohort.middle()));
+            let oldest = sight.key(sight.now.saturating_sub(cohort.begins));
+            let spot = Spot { here, soon: here + soon, later: here + later, first: oldest + soon };
+            self.group(&class.by_age, &spot, &cohort.group, cohort.largest);
+        }
+    }
+
+    fn streams(&mut self, class: &Class, sight: &Sight) {
+        let (Some(streams), Some(curve)) = (&class.streams, &class.by_output) else { return };
+        for strand in streams.iter() {
+            let here = strand.position(sight.now, sight.shift);
+            let reach = |at: usize| here + run(strand.speed(), sight.reach[at]);
+            let (soon, later) = (reach(0), reach(self.quarter));
+            // Of several, one may be as much ahead as a bin is wide.
+            let ahead = if strand.group.calls > 1 { here / 8 } else { 0 };
+            let spot = Spot { here, soon, later, first: soon + ahead };
+            self.group(curve, &spot, &strand.group, strand.largest);
+        }
+    }
+
+    #[inline]
+    fn group(&mut self, curve: &Curve, spot: &Spot, group: &Group, largest: u64) {
+        let sum = &mut *self.sum;
+        sum.most = sum.most.max(largest + curve.most(spot.first));
+        let here = curve.ahead(spot.here);
+        let Some(reciprocal) = here.reciprocal() else {
+            let all = overdue(curve, group);
+            sum.mean += all;
+            sum.quarters[self.quarter - 1] += all;
+            return;
+        };
+        let soon = curve.ahead(spot.soon);
+        sum.mean += here.mean(&soon, reciprocal, group);
+        sum.variance = sum.variance.saturating_add(here.variance(&soon, reciprocal, group));
+        let later = curve.ahead(spot.later);
+        sum.quarters[self.quarter - 1] += here.mean(&later, reciprocal, group);
+    }
+}
+
+/// What a group lands by each of some keys.
+fn means(curve: &Curve, here: u64, reach: &Reach, group: &Group) -> Reach {
+    let ahead = curve.ahead(here);
+    match ahead.reciprocal() {
+        Some(reciprocal) => reach.map(|key| ahead.mean(&curve.ahead(key), reciprocal, group)),
+        None => [overdue(curve, group); 5],
+    }
+}
+
+/// Who has taken longer than all others is expected at once, at the largest size.
+fn overdue(curve: &Curve, group: &Group) -> u64 {
+    group.calls.saturating_mul(curve.largest()).saturating_add(group.input)
+}
+
+/// How many keys of outputs are passed at a speed, in keys a slot, in the time of a key of ages.
+#[inline]
+const fn run(speed: u64, key: u64) -> u64 {
+    // Eight units a slot, 256 keys a unit.
+    speed.saturating_mul(key) >> 11
+}
