@@ -11,7 +11,7 @@ use crate::limit::{ChargeRule, Limit, Pacing};
 ///
 /// | profile | server shapes it claims: nothing is refused there |
 /// |---|---|
-/// | `Grok` | requests in a sliding window, counted on arrival; tokens in a sliding window, counted on completion |
+/// | `Grok` | requests in a sliding window, counted on arrival; tokens in a sliding window, counted on completion (at most 1 in 10,000 refused) |
 /// | `GrokStrict` | the same, and no window ever passes its limit |
 /// | `Smooth` | sliding, aligned and two-counter windows and buckets of L/60 or more, counted on arrival or completion |
 /// | `Burst` | sliding windows, counted as each limit says |
@@ -19,10 +19,11 @@ use crate::limit::{ChargeRule, Limit, Pacing};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
-    /// xAI: request limits guarded, requests per second evenly spaced, tokens held until settled.
+    /// xAI: request limits guarded, requests per second evenly spaced, tokens by
+    /// [`ChargeRule::Flow`]: single windows may pass the limit, as the server lets them.
     #[default]
     Grok,
-    /// Like `Grok`, and bound to hold tokens until they are settled.
+    /// Like `Grok`, and tokens are held until they are settled.
     GrokStrict,
     /// For servers whose rule is not known: small bursts of L/60 in front of every window.
     Smooth,
@@ -52,6 +53,7 @@ impl Profile {
             Self::Grok | Self::GrokStrict if is_short && dimension == Dimension::Requests => {
                 limit.paced(Pacing::Even)
             }
+            Self::Grok if dimension == Dimension::TotalTokens => limit.charged(ChargeRule::Flow),
             Self::Grok | Self::GrokStrict | Self::Burst => limit,
             Self::Smooth => limit.paced(small_burst(quota)),
             Self::Bucket => limit.paced(Pacing::Bucket),
