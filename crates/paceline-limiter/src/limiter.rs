@@ -166,7 +166,7 @@ impl Limiter {
     #[inline]
     pub fn try_acquire(&mut self, demand: &Demand, now: Instant) -> Result<Receipt, Refusal> {
         let now = self.advance(now);
-        if self.queue.is_empty() && self.limits.fits(demand, now) {
+        if self.queue.is_empty() {
             if let Some(receipt) = self.limits.admit(demand, now) {
                 if self.queue.is_fair() {
                     let share = self.queue.grant_unqueued(demand);
@@ -246,18 +246,19 @@ impl Limiter {
         let settled = self.limits.end_call(receipt, |call, limits| {
             let was_sent = call.sent_ns != calls::NOT_SENT;
             let sent = Instant::from_nanos(if was_sent { call.sent_ns } else { call.admitted_ns });
-            let latest = sent + call.latest;
+            let latest = call.latest;
             for charge in call.charges() {
                 let Some(Some(state)) = limits.get_mut(charge.limit as usize) else { continue };
                 if !was_sent {
                     state.sent(charge, sent);
                 }
                 let actual = state.actual(actual);
-                let over = if actual.is_some() { now } else { now.max(latest) };
+                let over = if actual.is_some() { now } else { now.max(sent + latest) };
                 state.settle(charge, End { actual, over }, now);
             }
-            if let Some(share) = call.share.take() {
-                queue.settle(share, actual);
+            if call.share.is_some() {
+                let share = call.share.take();
+                share.into_iter().for_each(|share| queue.settle(share, actual));
             }
         });
         settled.is_some()

@@ -91,21 +91,33 @@ impl Limits {
                 || scopes.named(demand).iter().all(|scope| all_fit(states, scope, demand, now)))
     }
 
-    /// Charges a demand that fits to all that count it. `None` where too many calls are in flight.
+    /// Charges a demand to all that count it, where all of them admit it. `None`, and nothing has
+    /// changed, where one does not or too many calls are in flight.
     #[inline]
     pub(crate) fn admit(&mut self, demand: &Demand, now: Instant) -> Option<Receipt> {
+        if self.pauses.until(demand, now).is_some() {
+            return None;
+        }
         let Self { id, states, scopes, pauses, calls, .. } = self;
-        let (number, call) = calls.insert()?;
+        let mut opening = calls.open()?;
+        let call = opening.call();
+        let mut pooled = false;
+        let mut fits = charge_all(states, scopes.all(), call, demand, now, &mut pooled);
+        if fits && !scopes.only_all() {
+            let mut named = scopes.named(demand).into_iter();
+            fits = named.all(|scope| charge_all(states, scope, call, demand, now, &mut pooled));
+        }
+        if !fits {
+            undo_all(states, call);
+            return None;
+        }
+        if pooled {
+            enter_all(states, call, demand, now);
+        }
         call.admitted_ns = now.as_nanos();
         call.latest = demand.completion().map_or(Duration::ZERO, Completion::latest);
-        charge_all(states, scopes.all(), call, demand, now);
-        if !scopes.only_all() {
-            for scope in scopes.named(demand) {
-                charge_all(states, scope, call, demand, now);
-            }
-        }
         pauses.admitted(demand, now);
-        Some(Receipt::new(*id, number))
+        Some(Receipt::new(*id, opening.take()))
     }
 
     /// Why the demand is not admitted now; `None` where it is.
@@ -275,7 +287,7 @@ fn all_fit(
     })
 }
 
-/// Charges the demand to the limits of one scope.
+/// Charges the demand to the limits of one scope, up to the first that does not admit it: `false`.
 #[inline]
 fn charge_all(
     states: &mut [Option<LimitState>],
@@ -283,11 +295,40 @@ fn charge_all(
     call: &mut Call,
     demand: &Demand,
     now: Instant,
-) {
+    pooled: &mut bool,
+) -> bool {
     for limit in scope {
         let Some(Some(state)) = states.get_mut(*limit as usize) else { continue };
         let Some(amount) = state.asked(demand) else { continue };
-        call.charge(state.charge(*limit, amount, demand, now));
+        let place = call.next();
+        if !state.try_charge(amount, demand, now, place) {
+            return false;
+        }
+        place.limit = *limit;
+        call.keep();
+        *pooled |= state.is_pooled();
+    }
+    true
+}
+
+/// Takes back every charge of a call that was not admitted after all.
+#[cold]
+fn undo_all(states: &mut [Option<LimitState>], call: &mut Call) {
+    for charge in call.charges() {
+        if let Some(Some(state)) = states.get_mut(charge.limit as usize) {
+            state.undo(charge);
+        }
+    }
+    call.forget_all();
+}
+
+/// Lets an admitted call enter the limits that pool calls, which only said so far that they would.
+#[cold]
+fn enter_all(states: &mut [Option<LimitState>], call: &mut Call, demand: &Demand, now: Instant) {
+    for charge in call.charges() {
+        if let Some(Some(state)) = states.get_mut(charge.limit as usize) {
+            state.enter(charge, demand, now);
+        }
     }
 }
 
