@@ -169,13 +169,19 @@ impl Limiter {
         if self.queue.is_empty() {
             if let Some(receipt) = self.limits.admit(demand, now) {
                 if self.queue.is_fair() {
-                    let share = self.queue.grant_unqueued(demand);
-                    self.limits.with_call(receipt, |call, _| call.share = Some(share));
+                    self.share(receipt, demand);
                 }
                 return Ok(receipt);
             }
         }
         Err(self.refused(demand, now))
+    }
+
+    /// Charges a call that did not wait to its caller.
+    #[cold]
+    fn share(&mut self, receipt: Receipt, demand: &Demand) {
+        let share = self.queue.grant_unqueued(demand);
+        self.limits.with_call(receipt, |call, _| call.share = Some(share));
     }
 
     /// Why a demand was not admitted just now.

@@ -95,17 +95,22 @@ impl Limits {
     /// changed, where one does not or too many calls are in flight.
     #[inline]
     pub(crate) fn admit(&mut self, demand: &Demand, now: Instant) -> Option<Receipt> {
-        if self.pauses.until(demand, now).is_some() {
+        self.charge(demand, now).map(|number| Receipt::new(self.id, number))
+    }
+
+    /// The same; what it returns fits into registers, where a receipt would go through memory.
+    #[inline(never)]
+    fn charge(&mut self, demand: &Demand, now: Instant) -> Option<u64> {
+        if !self.pauses.is_none() && self.pauses.until(demand, now).is_some() {
             return None;
         }
-        let Self { id, states, scopes, pauses, calls, .. } = self;
+        let Self { states, scopes, pauses, calls, .. } = self;
         let mut opening = calls.open()?;
         let call = opening.call();
         let mut pooled = false;
         let mut fits = charge_all(states, scopes.all(), call, demand, now, &mut pooled);
         if fits && !scopes.only_all() {
-            let mut named = scopes.named(demand).into_iter();
-            fits = named.all(|scope| charge_all(states, scope, call, demand, now, &mut pooled));
+            fits = charge_named(states, scopes, call, demand, now, &mut pooled);
         }
         if !fits {
             undo_all(states, call);
@@ -116,8 +121,10 @@ impl Limits {
         }
         call.admitted_ns = now.as_nanos();
         call.latest = demand.completion().map_or(Duration::ZERO, Completion::latest);
-        pauses.admitted(demand, now);
-        Some(Receipt::new(*id, opening.take()))
+        if !pauses.is_none() {
+            pauses.admitted(demand, now);
+        }
+        Some(opening.take())
     }
 
     /// Why the demand is not admitted now; `None` where it is.
@@ -287,8 +294,22 @@ fn all_fit(
     })
 }
 
+/// Charges the demand to the limits of every scope that it names.
+#[inline(never)]
+fn charge_named(
+    states: &mut [Option<LimitState>],
+    scopes: &Scopes,
+    call: &mut Call,
+    demand: &Demand,
+    now: Instant,
+    pooled: &mut bool,
+) -> bool {
+    let mut named = scopes.named(demand).into_iter();
+    named.all(|scope| charge_all(states, scope, call, demand, now, pooled))
+}
+
 /// Charges the demand to the limits of one scope, up to the first that does not admit it: `false`.
-#[inline]
+#[inline(always)]
 fn charge_all(
     states: &mut [Option<LimitState>],
     scope: &[u32],
