@@ -87,16 +87,24 @@ impl Pacer {
     /// not.
     #[inline]
     pub(crate) fn try_charge(&mut self, amount: u64, now: Instant) -> Option<Paced> {
+        if amount > self.burst {
+            return self.try_debt(amount, now);
+        }
+        let (time, cost) = (self.time(now), self.cost(amount));
+        if self.arrival + cost > time + self.early {
+            return None;
+        }
+        Some(self.add(time, cost, amount))
+    }
+
+    #[cold]
+    fn try_debt(&mut self, amount: u64, now: Instant) -> Option<Paced> {
         self.conforms(amount, now).then(|| self.charge(amount, now))
     }
 
     /// Charges `amount` at `now`, conforming or not.
-    #[inline]
     pub(crate) fn charge(&mut self, amount: u64, now: Instant) -> Paced {
-        self.before = self.arrival;
-        self.add(amount, now);
-        let mark = self.arrival.wrapping_add(self.refunded);
-        Paced { mark, amount, epoch: self.epoch }
+        self.add(self.time(now), self.cost(amount), amount)
     }
 
     /// Takes back the last charge as if it had never been; nothing else may have come between.
@@ -113,7 +121,7 @@ impl Pacer {
             return;
         }
         if actual > paced.amount {
-            self.add(actual - paced.amount, now);
+            self.owe(actual - paced.amount, now);
             return;
         }
         let unused = self.cost(paced.amount - actual);
@@ -157,11 +165,13 @@ impl Pacer {
         self.charge(amount, now);
     }
 
-    /// Moves the arrival time by what `amount` takes, from now on at the earliest.
+    /// Moves the arrival time by a cost, from `time` on at the earliest.
     #[inline]
-    fn add(&mut self, amount: u64, now: Instant) {
-        let arrival = self.arrival.max(self.time(now)) + self.cost(amount);
-        self.arrival = if arrival >= END { END } else { arrival };
+    fn add(&mut self, time: u128, cost: u128, amount: u64) -> Paced {
+        self.before = self.arrival;
+        self.arrival = (self.arrival.max(time) + cost).min(END);
+        let mark = self.arrival.wrapping_add(self.refunded);
+        Paced { mark, amount, epoch: self.epoch }
     }
 
     /// What one unit takes times the amount: below 2^126.

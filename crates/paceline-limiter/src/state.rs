@@ -27,6 +27,8 @@ pub(crate) struct LimitState {
     used: u64,
     /// Until when nothing of it leaves by itself, in nanoseconds.
     steady_until: u64,
+    /// The same, or zero where it pools calls: until when a charge takes no second look.
+    quick_until: u64,
     /// All bits where a call's amount is held; none where only the pacer counts.
     holds: u64,
     /// The index of its dimension.
@@ -96,6 +98,7 @@ impl LimitState {
             most: limit.quota().limit().get(),
             used: 0,
             steady_until: u64::MAX,
+            quick_until: u64::MAX,
             holds: u64::MAX,
             index: index(limit.dimension()),
             on_arrival: false,
@@ -245,15 +248,13 @@ impl LimitState {
         now: Instant,
         charge: &mut Charge,
     ) -> bool {
-        if now.as_nanos() >= self.steady_until {
-            self.expire(now);
-        }
         let asked = amount.upper_amount();
-        let fits = match &self.flow {
-            None => self.used.saturating_add(asked) <= self.most,
-            Some(_) => self.would_pool(amount, demand, now),
+        let is_within = if now.as_nanos() < self.quick_until {
+            self.used.saturating_add(asked) <= self.most
+        } else {
+            self.is_within(amount, demand, now)
         };
-        if !fits {
+        if !is_within {
             return false;
         }
         charge.paced = match &mut self.pacer {
@@ -278,16 +279,17 @@ impl LimitState {
         self.let_go(charge.reserved);
     }
 
-    /// Whether it pools calls by the rule Flow.
-    #[inline]
-    pub(crate) const fn is_pooled(&self) -> bool {
-        self.flow.is_some()
-    }
-
+    /// Whether `amount` fits, but for the pacer, where time or other calls change what does.
     #[cold]
-    fn would_pool(&mut self, amount: Amount, demand: &Demand, now: Instant) -> bool {
-        let Some(flow) = &mut self.flow else { return true };
-        amount.upper_amount() <= self.most && flow.verdict(&ask(amount, demand), now).is_ok()
+    fn is_within(&mut self, amount: Amount, demand: &Demand, now: Instant) -> bool {
+        if now.as_nanos() >= self.steady_until {
+            self.expire(now);
+        }
+        let asked = amount.upper_amount();
+        match &mut self.flow {
+            None => self.used.saturating_add(asked) <= self.most,
+            Some(flow) => asked <= self.most && flow.verdict(&ask(amount, demand), now).is_ok(),
+        }
     }
 
     /// An admitted call joins those that are pooled.
@@ -519,6 +521,7 @@ impl LimitState {
             self.used -= window.expire(now);
             self.steady_until = window.next_expiry_ns();
         }
+        self.quick_until = if self.flow.is_some() { 0 } else { self.steady_until };
     }
 
     /// The delay bound, as long as the clock may lag more.
@@ -568,6 +571,7 @@ impl LimitState {
             }
             (_, flow) => *flow = None,
         }
+        self.quick_until = if self.flow.is_some() { 0 } else { self.steady_until };
     }
 }
 

@@ -69,22 +69,27 @@ impl Call {
         }
     }
 
-    /// Where the next charge is to be written; it belongs to the call once it is
-    /// [kept](Call::keep).
+    /// How many charges it has.
     #[inline]
-    pub(crate) fn next(&mut self) -> &mut Charge {
-        if self.charged < FEW { &mut self.few[self.charged] } else { self.next_of_more() }
+    pub(crate) const fn charged(&self) -> usize {
+        self.charged
     }
 
-    /// What was written is one of its charges.
+    /// Where its charge of this number is to be written; it belongs to the call once it is
+    /// [kept](Call::keep).
     #[inline]
-    pub(crate) fn keep(&mut self) {
-        self.charged += 1;
+    pub(crate) fn place(&mut self, number: usize) -> &mut Charge {
+        if number < FEW { &mut self.few[number] } else { self.place_of_more(number - FEW) }
+    }
+
+    /// It has so many charges, all of them written.
+    #[inline]
+    pub(crate) const fn keep(&mut self, charged: usize) {
+        self.charged = charged;
     }
 
     #[cold]
-    fn next_of_more(&mut self) -> &mut Charge {
-        let index = self.charged - FEW;
+    fn place_of_more(&mut self, index: usize) -> &mut Charge {
         self.more.resize(index + 1, Charge::default());
         &mut self.more[index]
     }
@@ -101,15 +106,15 @@ impl Call {
             self.charges().filter(|charge| charge.limit != limit).map(|charge| *charge).collect();
         self.forget_all();
         for charge in kept {
-            *self.next() = charge;
-            self.keep();
+            *self.place(self.charged) = charge;
+            self.charged += 1;
         }
     }
 
     /// Forgets every charge.
     #[inline]
     pub(crate) fn forget_all(&mut self) {
-        if self.charged > FEW {
+        if self.charged >= FEW {
             self.more.clear();
         }
         self.charged = 0;
@@ -281,8 +286,9 @@ mod tests {
     fn charges_beyond_the_few_are_kept_and_forgotten_as_the_others() {
         let mut call = Call::new();
         for limit in 0..12 {
-            call.next().limit = limit;
-            call.keep();
+            let charged = call.charged();
+            call.place(charged).limit = limit;
+            call.keep(charged + 1);
         }
         call.forget(3);
         call.forget(10);

@@ -11,7 +11,7 @@ use paceline_core::{
 
 use super::calls::{Call, Calls};
 use super::pauses::Pauses;
-use crate::limit::{Limit, LimitError};
+use crate::limit::{ChargeRule, Limit, LimitError};
 use crate::scopes::Scopes;
 use crate::state::{LimitState, Verdict};
 
@@ -22,6 +22,8 @@ pub(crate) struct Limits {
     states: Vec<Option<LimitState>>,
     scopes: Scopes,
     staleness: Duration,
+    /// Whether any limit pools calls.
+    pools: bool,
     pub(crate) pauses: Pauses,
     pub(crate) calls: Calls,
 }
@@ -36,6 +38,7 @@ impl Limits {
             states: Vec::new(),
             scopes: Scopes::default(),
             staleness: Duration::ZERO,
+            pools: false,
             pauses: Pauses::default(),
             calls: Calls::default(),
         }
@@ -44,6 +47,7 @@ impl Limits {
     /// Adds a limit, or replaces the one of the same key, dimension and refill.
     pub(crate) fn add(&mut self, limit: Limit, now: Instant) -> Result<(), LimitError> {
         limit.check()?;
+        self.pools |= limit.rule() == ChargeRule::Flow;
         if let Some(state) = self.find(limit.key(), limit.dimension(), limit.quota()) {
             state.set_limit(limit, now);
             return Ok(());
@@ -104,19 +108,18 @@ impl Limits {
         if !self.pauses.is_none() && self.pauses.until(demand, now).is_some() {
             return None;
         }
-        let Self { states, scopes, pauses, calls, .. } = self;
+        let Self { states, scopes, pools, pauses, calls, .. } = self;
         let mut opening = calls.open()?;
         let call = opening.call();
-        let mut pooled = false;
-        let mut fits = charge_all(states, scopes.all(), call, demand, now, &mut pooled);
+        let mut fits = charge_all(states, scopes.all(), call, demand, now);
         if fits && !scopes.only_all() {
-            fits = charge_named(states, scopes, call, demand, now, &mut pooled);
+            fits = charge_named(states, scopes, call, demand, now);
         }
         if !fits {
             undo_all(states, call);
             return None;
         }
-        if pooled {
+        if *pools {
             enter_all(states, call, demand, now);
         }
         call.admitted_ns = now.as_nanos();
@@ -302,10 +305,9 @@ fn charge_named(
     call: &mut Call,
     demand: &Demand,
     now: Instant,
-    pooled: &mut bool,
 ) -> bool {
     let mut named = scopes.named(demand).into_iter();
-    named.all(|scope| charge_all(states, scope, call, demand, now, pooled))
+    named.all(|scope| charge_all(states, scope, call, demand, now))
 }
 
 /// Charges the demand to the limits of one scope, up to the first that does not admit it: `false`.
@@ -316,20 +318,22 @@ fn charge_all(
     call: &mut Call,
     demand: &Demand,
     now: Instant,
-    pooled: &mut bool,
 ) -> bool {
+    let mut charged = call.charged();
+    let mut fits = true;
     for limit in scope {
         let Some(Some(state)) = states.get_mut(*limit as usize) else { continue };
         let Some(amount) = state.asked(demand) else { continue };
-        let place = call.next();
+        let place = call.place(charged);
         if !state.try_charge(amount, demand, now, place) {
-            return false;
+            fits = false;
+            break;
         }
         place.limit = *limit;
-        call.keep();
-        *pooled |= state.is_pooled();
+        charged += 1;
     }
-    true
+    call.keep(charged);
+    fits
 }
 
 /// Takes back every charge of a call that was not admitted after all.
