@@ -40,6 +40,8 @@ pub(crate) struct Shared<C, A> {
     state: Mutex<State<A>>,
 }
 
+/// On cache lines of its own, so that whoever looks at the lock does not take them from its owner.
+#[repr(align(128))]
 struct State<A> {
     limiter: Limiter,
     waiting: HashMap<Ticket, Waiter<A>>,

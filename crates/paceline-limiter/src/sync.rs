@@ -6,9 +6,63 @@
 #[cfg(loom)]
 pub(crate) use explored::{Arc, Mutex, MutexGuard};
 #[cfg(not(loom))]
-pub(crate) use parking_lot::{Mutex, MutexGuard};
+pub(crate) use spinning::{Mutex, MutexGuard};
 #[cfg(not(loom))]
 pub(crate) use std::sync::Arc;
+
+#[cfg(not(loom))]
+mod spinning {
+    use std::hint;
+    use std::thread;
+    use std::time::Duration;
+
+    pub(crate) use spin::mutex::SpinMutexGuard as MutexGuard;
+
+    /// A lock that is let go of by a plain store. It is held for some ten nanoseconds, so that
+    /// whoever finds it taken looks again soon, and sleeps where its owner was interrupted.
+    pub(crate) struct Mutex<T>(spin::mutex::SpinMutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(spin::mutex::SpinMutex::new(value))
+        }
+
+        #[inline]
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            match self.0.try_lock() {
+                Some(guard) => guard,
+                None => self.wait(),
+            }
+        }
+
+        #[cold]
+        fn wait(&self) -> MutexGuard<'_, T> {
+            let mut turn = 0;
+            loop {
+                pause(turn);
+                if !self.0.is_locked() {
+                    if let Some(guard) = self.0.try_lock() {
+                        return guard;
+                    }
+                }
+                turn += 1;
+            }
+        }
+    }
+
+    /// Ever longer: about 0.1 to 3 µs, then whoever else can run, then 50 µs.
+    #[expect(clippy::disallowed_methods, reason = "the owner of the lock has to be let run")]
+    fn pause(turn: u32) {
+        match turn {
+            0..SPINS => (0..8 << turn.min(5)).for_each(|_| hint::spin_loop()),
+            SPINS..YIELDS => thread::yield_now(),
+            _ => thread::sleep(Duration::from_micros(50)),
+        }
+    }
+
+    const SPINS: u32 = 16;
+    const YIELDS: u32 = 24;
+}
 
 #[cfg(loom)]
 mod explored {
