@@ -252,19 +252,22 @@ impl Limiter {
         let settled = self.limits.end_call(receipt, |call, limits| {
             let was_sent = call.sent_ns != calls::NOT_SENT;
             let sent = Instant::from_nanos(if was_sent { call.sent_ns } else { call.admitted_ns });
-            let latest = call.latest;
+            let latest_ns = call.latest_ns;
             for charge in call.charges() {
                 let Some(Some(state)) = limits.get_mut(charge.limit as usize) else { continue };
                 if !was_sent {
                     state.sent(charge, sent);
                 }
                 let actual = state.actual(actual);
-                let over = if actual.is_some() { now } else { now.max(sent + latest) };
+                let over = if actual.is_some() {
+                    now
+                } else {
+                    now.max(Instant::from_nanos(sent.as_nanos().saturating_add(latest_ns)))
+                };
                 state.settle(charge, End { actual, over }, now);
             }
             if call.share.is_some() {
-                let share = call.share.take();
-                share.into_iter().for_each(|share| queue.settle(share, actual));
+                call.share.take().into_iter().for_each(|share| queue.settle(share, actual));
             }
         });
         settled.is_some()

@@ -29,6 +29,8 @@ pub(crate) struct Pacer {
     epoch: u32,
     /// Time is in 2^-this ns.
     fraction: u32,
+    /// 2^`fraction`: a multiplication is shorter than the shift of a double word.
+    scale: u64,
     rate: Rate,
 }
 
@@ -63,6 +65,7 @@ impl Pacer {
             burst: 0,
             epoch: 0,
             fraction: 0,
+            scale: 1,
             rate,
         };
         pacer.set_units(rate);
@@ -169,7 +172,8 @@ impl Pacer {
     #[inline]
     fn add(&mut self, time: u128, cost: u128, amount: u64) -> Paced {
         self.before = self.arrival;
-        self.arrival = (self.arrival.max(time) + cost).min(END);
+        let arrival = self.arrival.max(time) + cost;
+        self.arrival = if arrival < END { arrival } else { end() };
         let mark = self.arrival.wrapping_add(self.refunded);
         Paced { mark, amount, epoch: self.epoch }
     }
@@ -183,19 +187,26 @@ impl Pacer {
     /// Below 2^96.
     #[inline]
     fn time(&self, at: Instant) -> u128 {
-        u128::from(at.as_nanos()) << (self.fraction % 64)
+        u128::from(at.as_nanos()) * u128::from(self.scale)
     }
 
     fn set_units(&mut self, rate: Rate) {
         let period = rate.period.as_nanos().clamp(1, 1 << 60);
         let unit = |fraction: u32| (period << fraction).div_ceil(u128::from(rate.amount.get()));
         self.fraction = (0..=FINEST).rev().find(|f| unit(*f) <= LONGEST_UNIT).unwrap_or(0);
+        self.scale = 1 << self.fraction;
         self.unit = u64::try_from(unit(self.fraction)).unwrap_or(u64::MAX);
         self.rate = rate;
         self.burst = rate.burst.get();
         let tolerance = rate.tolerance.as_nanos().min(1 << 60) << self.fraction;
         self.early = self.cost(self.burst) + tolerance;
     }
+}
+
+/// [`END`], where hardly anybody comes.
+#[cold]
+const fn end() -> u128 {
+    END
 }
 
 /// 2^-32 ns: a rate of 100 million a minute stays exact to one in 10^12.

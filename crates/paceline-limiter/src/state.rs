@@ -240,7 +240,7 @@ impl LimitState {
     /// changed that anybody could see, where it does not.
     ///
     /// A limit that pools calls only says whether it fits: see [`LimitState::enter`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_charge(
         &mut self,
         amount: Amount,

@@ -3,8 +3,6 @@
 //! It knows no limits. Invariant: a number finds the call it was given to or none: a place is used
 //! again, but its number is another.
 
-use std::time::Duration;
-
 use crate::queue::Share;
 use crate::state::Charge;
 
@@ -15,7 +13,7 @@ pub(crate) struct Call {
     pub(crate) admitted_ns: u64,
     pub(crate) sent_ns: u64,
     /// By when it is over, counted from its sending.
-    pub(crate) latest: Duration,
+    pub(crate) latest_ns: u64,
     charged: usize,
     few: [Charge; FEW],
     more: Vec<Charge>,
@@ -61,7 +59,7 @@ impl Call {
         Self {
             admitted_ns: 0,
             sent_ns: NOT_SENT,
-            latest: Duration::ZERO,
+            latest_ns: 0,
             charged: 0,
             few: [Charge::default(); FEW],
             more: Vec::new(),
@@ -69,27 +67,22 @@ impl Call {
         }
     }
 
-    /// How many charges it has.
-    #[inline]
-    pub(crate) const fn charged(&self) -> usize {
-        self.charged
-    }
-
-    /// Where its charge of this number is to be written; it belongs to the call once it is
+    /// Where the next charge is to be written; it belongs to the call once it is
     /// [kept](Call::keep).
     #[inline]
-    pub(crate) fn place(&mut self, number: usize) -> &mut Charge {
-        if number < FEW { &mut self.few[number] } else { self.place_of_more(number - FEW) }
+    pub(crate) fn next(&mut self) -> &mut Charge {
+        if self.charged < FEW { &mut self.few[self.charged] } else { self.next_of_more() }
     }
 
-    /// It has so many charges, all of them written.
+    /// What was written is one of its charges.
     #[inline]
-    pub(crate) const fn keep(&mut self, charged: usize) {
-        self.charged = charged;
+    pub(crate) const fn keep(&mut self) {
+        self.charged += 1;
     }
 
     #[cold]
-    fn place_of_more(&mut self, index: usize) -> &mut Charge {
+    fn next_of_more(&mut self) -> &mut Charge {
+        let index = self.charged - FEW;
         self.more.resize(index + 1, Charge::default());
         &mut self.more[index]
     }
@@ -106,8 +99,8 @@ impl Call {
             self.charges().filter(|charge| charge.limit != limit).map(|charge| *charge).collect();
         self.forget_all();
         for charge in kept {
-            *self.place(self.charged) = charge;
-            self.charged += 1;
+            *self.next() = charge;
+            self.keep();
         }
     }
 
@@ -123,9 +116,7 @@ impl Call {
     #[inline]
     fn clear(&mut self) {
         self.sent_ns = NOT_SENT;
-        if self.share.is_some() {
-            self.share = None;
-        }
+        debug_assert!(self.share.is_none(), "whoever ends a call takes its share");
         self.forget_all();
     }
 }
@@ -286,9 +277,8 @@ mod tests {
     fn charges_beyond_the_few_are_kept_and_forgotten_as_the_others() {
         let mut call = Call::new();
         for limit in 0..12 {
-            let charged = call.charged();
-            call.place(charged).limit = limit;
-            call.keep(charged + 1);
+            call.next().limit = limit;
+            call.keep();
         }
         call.forget(3);
         call.forget(10);

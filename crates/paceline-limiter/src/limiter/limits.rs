@@ -5,8 +5,7 @@
 use std::time::Duration;
 
 use paceline_core::{
-    Amount, Blocked, Completion, Demand, Dimension, Instant, LimitKey, LimiterId, Quota, Receipt,
-    Refusal,
+    Amount, Blocked, Demand, Dimension, Instant, LimitKey, LimiterId, Quota, Receipt, Refusal,
 };
 
 use super::calls::{Call, Calls};
@@ -123,7 +122,7 @@ impl Limits {
             enter_all(states, call, demand, now);
         }
         call.admitted_ns = now.as_nanos();
-        call.latest = demand.completion().map_or(Duration::ZERO, Completion::latest);
+        call.latest_ns = demand.completion().map_or(0, |range| nanos(range.latest()));
         if !pauses.is_none() {
             pauses.admitted(demand, now);
         }
@@ -319,20 +318,31 @@ fn charge_all(
     demand: &Demand,
     now: Instant,
 ) -> bool {
-    let mut charged = call.charged();
-    let mut fits = true;
     for limit in scope {
         let Some(Some(state)) = states.get_mut(*limit as usize) else { continue };
-        let Some(amount) = state.asked(demand) else { continue };
-        let place = call.place(charged);
-        if !state.try_charge(amount, demand, now, place) {
-            fits = false;
-            break;
+        if !charge(state, *limit, call, demand, now) {
+            return false;
         }
-        place.limit = *limit;
-        charged += 1;
     }
-    call.keep(charged);
+    true
+}
+
+/// Charges the demand to one limit, if it asks for anything there and that fits.
+#[inline(never)]
+fn charge(
+    state: &mut LimitState,
+    limit: u32,
+    call: &mut Call,
+    demand: &Demand,
+    now: Instant,
+) -> bool {
+    let Some(amount) = state.asked(demand) else { return true };
+    let place = call.next();
+    place.limit = limit;
+    let fits = state.try_charge(amount, demand, now, place);
+    if fits {
+        call.keep();
+    }
     fits
 }
 
@@ -355,6 +365,10 @@ fn enter_all(states: &mut [Option<LimitState>], call: &mut Call, demand: &Demand
             state.enter(charge, demand, now);
         }
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whether `a` is later than `b`; not known is later than any moment.
