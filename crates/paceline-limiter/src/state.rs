@@ -148,23 +148,9 @@ impl LimitState {
     }
 
     /// Whether `amount` fits now. Changes nothing that anybody could see.
-    #[inline]
     pub(crate) fn fits(&mut self, amount: Amount, demand: &Demand, now: Instant) -> bool {
-        if now.as_nanos() >= self.steady_until {
-            self.expire(now);
-        }
-        if let Some(pacer) = &self.pacer {
-            if !pacer.conforms(amount.expected_amount(), now) {
-                return false;
-            }
-        }
-        match &mut self.flow {
-            None => self.used.saturating_add(amount.upper_amount()) <= self.most,
-            Some(flow) => {
-                amount.upper_amount() <= self.most
-                    && flow.verdict(&ask(amount, demand), now).is_ok()
-            }
-        }
+        let conforms = |pacer: &Pacer| pacer.conforms(amount.expected_amount(), now);
+        self.pacer.as_ref().is_none_or(conforms) && self.is_within(amount, demand, now)
     }
 
     /// Whether `amount` fits now, and if not, when.

@@ -38,6 +38,13 @@ pub(super) fn shared(limits: usize, kind: Kind) -> Option<Side> {
     Some(Side::new("ours", SHARED, on_time(limiter(limits, kind))))
 }
 
+/// The lock and the clock of it alone: what a decision can't cost less than.
+pub(super) fn floor() -> Side {
+    let limiter = SharedLimiter::new(Limiter::new());
+    let title = "clock::SharedLimiter::resume() of no pause";
+    Side::new("ours", title, move || !limiter.resume(black_box(&LimitKey::All), None))
+}
+
 /// The same on a clock that is a few milliseconds late.
 pub(super) fn coarse(limits: usize, kind: Kind) -> Option<Side> {
     let clock = CoarseClock::start(Duration::from_millis(1)).ok()?;

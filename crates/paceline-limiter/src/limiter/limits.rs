@@ -379,3 +379,67 @@ fn is_later(a: Option<Instant>, b: Option<Instant>) -> bool {
         (_, None) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use paceline_core::Actual;
+
+    use super::*;
+    use crate::limit::Pacing;
+    use crate::limiter::Limiter;
+
+    fn not_zero(amount: u64) -> NonZeroU64 {
+        NonZeroU64::new(amount).expect("not zero")
+    }
+
+    /// Limits of which the last one refuses what the others admit.
+    fn limiter() -> Limiter {
+        let mut limiter = Limiter::new();
+        let minute = Quota::per_minute(not_zero(1_000));
+        let burst = Pacing::Burst(not_zero(500));
+        let model = LimitKey::Model("m".into());
+        let last = Limit::new(model, Dimension::Requests, Quota::per_hour(not_zero(2)));
+        let input = Limit::new(LimitKey::All, Dimension::InputTokens, minute);
+        let million = Quota::per_minute(not_zero(1_000_000));
+        let total = Limit::new(LimitKey::All, Dimension::TotalTokens, million);
+        for limit in [
+            input.paced(burst),
+            total.charged(ChargeRule::Flow),
+            Limit::new(LimitKey::All, Dimension::InFlight, Quota::once(not_zero(9))),
+            last,
+        ] {
+            limiter.add(limit).expect("a legal limit");
+        }
+        limiter
+    }
+
+    #[test]
+    fn what_a_later_limit_refuses_leaves_no_trace_in_the_others() {
+        let at = |seconds: u64| Instant::from_nanos((1_000 + seconds) * 1_000_000_000);
+        let demand = Demand::call(Amount::expected(100).upper(200))
+            .with(Dimension::InputTokens, Amount::exact(50))
+            .model("m");
+        let used = Actual::new().with(Dimension::TotalTokens, 30);
+        let (mut asked, mut other) = (limiter(), limiter());
+        for limiter in [&mut asked, &mut other] {
+            let one = limiter.try_acquire(&demand, at(0)).expect("it fits");
+            limiter.try_acquire(&demand, at(1)).expect("it fits");
+            limiter.settle(one, &used, at(2));
+        }
+        for turn in 0..100 {
+            asked
+                .try_acquire(&demand, at(2) + Duration::from_nanos(turn))
+                .expect_err("the last limit is spent");
+        }
+        let now = at(3);
+        // All that a limit knows, but for what another limiter is called.
+        let states = |limiter: &mut Limiter| format!("{:?}", limiter.limits.states);
+        assert!(
+            other.try_acquire(&demand, now).is_err() && asked.try_acquire(&demand, now).is_err()
+        );
+        assert_eq!(states(&mut asked), states(&mut other));
+        assert_eq!((asked.in_flight(), asked.snapshot(now)), (1, other.snapshot(now)));
+    }
+}

@@ -50,7 +50,7 @@ impl Pauses {
 
     /// Whether none is kept: then no demand is paused, and no admission ends one.
     #[inline]
-    pub(crate) const fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.0.is_empty()
     }
 
