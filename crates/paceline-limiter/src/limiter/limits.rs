@@ -328,7 +328,7 @@ fn charge_all(
 }
 
 /// Charges the demand to one limit, if it asks for anything there and that fits.
-#[inline(never)]
+#[inline(always)]
 fn charge(
     state: &mut LimitState,
     limit: u32,
