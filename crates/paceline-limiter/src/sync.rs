@@ -50,7 +50,7 @@ mod spinning {
         }
     }
 
-    /// Ever longer: about 0.1 to 3 µs, then whoever else can run, then 50 µs.
+    /// Ever longer, for some tens of microseconds in all; then whoever else can run; then 50 µs.
     #[expect(clippy::disallowed_methods, reason = "the owner of the lock has to be let run")]
     fn pause(turn: u32) {
         match turn {
