@@ -78,14 +78,21 @@ pub trait Admission: Send + Sync + fmt::Debug {
 pub struct Acquire<'a>(State<'a>);
 
 enum State<'a> {
-    Ready(Option<Result<Receipt, Refusal>>),
+    /// By itself, because a receipt is a tenth of the size of a refusal.
+    Granted(Receipt),
+    Refused(Refusal),
+    Yielded,
     Waiting(Pin<Box<dyn Future<Output = Result<Receipt, Refusal>> + Send + 'a>>),
 }
 
 impl<'a> Acquire<'a> {
     /// An answer that is known.
-    pub const fn ready(answer: Result<Receipt, Refusal>) -> Self {
-        Self(State::Ready(Some(answer)))
+    #[inline]
+    pub fn ready(answer: Result<Receipt, Refusal>) -> Self {
+        match answer {
+            Ok(receipt) => Self(State::Granted(receipt)),
+            Err(refusal) => Self(State::Refused(refusal)),
+        }
     }
 
     /// An answer that has to be waited for.
@@ -95,7 +102,7 @@ impl<'a> Acquire<'a> {
 
     /// Whether the answer was known without waiting.
     pub const fn is_ready(&self) -> bool {
-        matches!(self.0, State::Ready(_))
+        !matches!(self.0, State::Waiting(_))
     }
 }
 
@@ -104,12 +111,24 @@ impl Future for Acquire<'_> {
 
     /// # Panics
     /// When polled again after it has yielded, as futures may.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            State::Ready(answer) => {
-                Poll::Ready(answer.take().expect("`Acquire` polled after it was ready"))
-            }
-            State::Waiting(wait) => wait.as_mut().poll(context),
+        if let State::Granted(receipt) = self.0 {
+            self.0 = State::Yielded;
+            return Poll::Ready(Ok(receipt));
+        }
+        self.poll_others(context)
+    }
+}
+
+impl Acquire<'_> {
+    fn poll_others(&mut self, context: &mut Context<'_>) -> Poll<Result<Receipt, Refusal>> {
+        if let State::Waiting(wait) = &mut self.0 {
+            return wait.as_mut().poll(context);
+        }
+        match std::mem::replace(&mut self.0, State::Yielded) {
+            State::Refused(refusal) => Poll::Ready(Err(refusal)),
+            _ => panic!("`Acquire` polled after it was ready"),
         }
     }
 }
@@ -117,7 +136,9 @@ impl Future for Acquire<'_> {
 impl fmt::Debug for Acquire<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            State::Ready(answer) => f.debug_tuple("Acquire::Ready").field(answer).finish(),
+            State::Granted(receipt) => f.debug_tuple("Acquire::Granted").field(receipt).finish(),
+            State::Refused(refusal) => f.debug_tuple("Acquire::Refused").field(refusal).finish(),
+            State::Yielded => f.write_str("Acquire::Yielded"),
             State::Waiting(_) => f.write_str("Acquire::Waiting"),
         }
     }

@@ -1,8 +1,8 @@
 //! A pacer: the generic cell rate algorithm with amounts, refunds and debt.
 //!
-//! It spaces what a rolling window alone would let through at once. Time is kept in 2^-32 ns, and
-//! the time that one unit takes is rounded up to that once, so that costs are exactly proportional
-//! and no sequence mints anything.
+//! It spaces what a rolling window alone would let through at once. Time is kept in 2^-32 ns, or in
+//! as small a fraction as leaves the time of one unit below 2^62 of them; that time is rounded up
+//! once, so that costs are exactly proportional and no sequence mints anything.
 //!
 //! Rule: ITU-T I.371 (virtual scheduling), with one theoretical arrival time for amounts above 1.
 
@@ -14,18 +14,24 @@ use paceline_core::Instant;
 /// One theoretical arrival time.
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
-    rate: Rate,
-    burst: u64,
-    /// The time that one unit takes.
-    unit: u128,
     /// How early the arrival time may be met: a burst's time, and the tolerance.
     early: u128,
     /// When everything charged so far has been worked off.
     arrival: u128,
-    /// All time ever given back.
+    /// The arrival time before the last charge.
+    before: u128,
+    /// All time ever given back; it may wrap, because only differences count.
     refunded: u128,
+    /// The time that one unit takes.
+    unit: u64,
+    burst: u64,
     /// Which rate this is; charges made at another give nothing back.
     epoch: u32,
+    /// Time is in 2^-this ns.
+    fraction: u32,
+    /// 2^`fraction`: a multiplication is shorter than the shift of a double word.
+    scale: u64,
+    rate: Rate,
 }
 
 /// `amount` per `period`, at most `burst` at once, `tolerance` early.
@@ -40,10 +46,9 @@ pub(crate) struct Rate {
 /// What one charge did, so that it can be given back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Paced {
-    /// The arrival time that this charge produced.
-    arrival: u128,
-    /// What had been given back by then.
-    refunded: u128,
+    /// The arrival time that this charge produced, and what had been given back by then: their
+    /// sum, which may wrap.
+    mark: u128,
     amount: u64,
     epoch: u32,
 }
@@ -51,8 +56,18 @@ pub(crate) struct Paced {
 impl Pacer {
     /// A pacer at rest: a whole burst is free.
     pub(crate) fn new(rate: Rate) -> Self {
-        let mut pacer =
-            Self { rate, burst: 0, unit: 0, early: 0, arrival: 0, refunded: 0, epoch: 0 };
+        let mut pacer = Self {
+            early: 0,
+            arrival: 0,
+            before: 0,
+            refunded: 0,
+            unit: 0,
+            burst: 0,
+            epoch: 0,
+            fraction: 0,
+            scale: 1,
+            rate,
+        };
         pacer.set_units(rate);
         pacer
     }
@@ -61,21 +76,44 @@ impl Pacer {
     /// leaves a debt.
     #[inline]
     pub(crate) fn conforms(&self, amount: u64, now: Instant) -> bool {
-        self.arrival + self.cost(amount.min(self.burst)) <= time(now) + self.early
+        self.arrival + self.cost(amount.min(self.burst)) <= self.time(now) + self.early
     }
 
     /// The first moment at which `amount` conforms, rounded up to a nanosecond.
     pub(crate) fn conforms_at(&self, amount: u64) -> Instant {
         let at = (self.arrival + self.cost(amount.min(self.burst))).saturating_sub(self.early);
-        let nanos = at.div_ceil(1 << FRACTION);
+        let nanos = at.div_ceil(1 << self.fraction);
         Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Charges `amount` at `now`, conforming or not.
+    /// Charges `amount` if it conforms at `now`; `None`, and nothing has changed, where it does
+    /// not.
     #[inline]
+    pub(crate) fn try_charge(&mut self, amount: u64, now: Instant) -> Option<Paced> {
+        if amount > self.burst {
+            return self.try_debt(amount, now);
+        }
+        let (time, cost) = (self.time(now), self.cost(amount));
+        if self.arrival + cost > time + self.early {
+            return None;
+        }
+        Some(self.add(time, cost, amount))
+    }
+
+    #[cold]
+    fn try_debt(&mut self, amount: u64, now: Instant) -> Option<Paced> {
+        self.conforms(amount, now).then(|| self.charge(amount, now))
+    }
+
+    /// Charges `amount` at `now`, conforming or not.
     pub(crate) fn charge(&mut self, amount: u64, now: Instant) -> Paced {
-        self.arrival = (self.arrival.max(time(now)) + self.cost(amount)).min(END);
-        Paced { amount, arrival: self.arrival, refunded: self.refunded, epoch: self.epoch }
+        self.add(self.time(now), self.cost(amount), amount)
+    }
+
+    /// Takes back the last charge as if it had never been; nothing else may have come between.
+    #[inline]
+    pub(crate) fn undo(&mut self) {
+        self.arrival = self.before;
     }
 
     /// Corrects a charge to what was used: gives back what time has not given back already, or
@@ -85,17 +123,19 @@ impl Pacer {
         if paced.epoch != self.epoch {
             return;
         }
-        let now = time(now);
         if actual > paced.amount {
-            self.arrival = (self.arrival.max(now) + self.cost(actual - paced.amount)).min(END);
+            self.owe(actual - paced.amount, now);
             return;
         }
         let unused = self.cost(paced.amount - actual);
-        let since = self.refunded - paced.refunded;
-        let left = paced.arrival.saturating_sub(since).saturating_sub(now);
-        let refund = unused.min(left);
-        self.arrival -= refund;
-        self.refunded += refund;
+        // Its arrival time without what has been given back since; below zero where that was more.
+        let arrival = paced.mark.wrapping_sub(self.refunded) as i128;
+        let left = arrival - self.time(now) as i128;
+        if left > 0 {
+            let refund = unused.min(left as u128);
+            self.arrival -= refund;
+            self.refunded = self.refunded.wrapping_add(refund);
+        }
     }
 
     /// Goes on at another rate: what is free now stays free, cut to the new burst; nothing more.
@@ -114,13 +154,13 @@ impl Pacer {
         // What was given back at the old rate is in its fractions; no older charge gives back more.
         self.epoch = self.epoch.wrapping_add(1);
         self.refunded = 0;
-        self.arrival = time(now);
+        self.arrival = self.time(now);
         self.owe(u64::try_from(owed_then).unwrap_or(u64::MAX), now);
     }
 
     /// What is charged and not worked off, in units, rounded up.
     pub(crate) fn owed(&self, now: Instant) -> u128 {
-        self.arrival.saturating_sub(time(now)).div_ceil(self.unit)
+        self.arrival.saturating_sub(self.time(now)).div_ceil(u128::from(self.unit))
     }
 
     /// Charges so much that nobody settles.
@@ -128,33 +168,54 @@ impl Pacer {
         self.charge(amount, now);
     }
 
-    /// What one unit takes times the amount; what would take longer than [`END`] takes that.
+    /// Moves the arrival time by a cost, from `time` on at the earliest.
+    #[inline]
+    fn add(&mut self, time: u128, cost: u128, amount: u64) -> Paced {
+        self.before = self.arrival;
+        let arrival = self.arrival.max(time) + cost;
+        self.arrival = if arrival < END { arrival } else { end() };
+        let mark = self.arrival.wrapping_add(self.refunded);
+        Paced { mark, amount, epoch: self.epoch }
+    }
+
+    /// What one unit takes times the amount: below 2^126.
     #[inline]
     fn cost(&self, amount: u64) -> u128 {
-        // A unit of more than 2^64 fractions takes above 4 s, and its upper half is below 2^23.
-        let low = u128::from(amount) * u128::from(self.unit as u64);
-        let high = u128::from(amount) * u128::from((self.unit >> 64) as u64);
-        if high >= END >> 64 { END } else { low + (high << 64) }
+        u128::from(amount) * u128::from(self.unit)
+    }
+
+    /// Below 2^96.
+    #[inline]
+    fn time(&self, at: Instant) -> u128 {
+        u128::from(at.as_nanos()) * u128::from(self.scale)
     }
 
     fn set_units(&mut self, rate: Rate) {
         let period = rate.period.as_nanos().clamp(1, 1 << 60);
-        self.unit = (period << FRACTION).div_ceil(u128::from(rate.amount.get()));
+        let unit = |fraction: u32| (period << fraction).div_ceil(u128::from(rate.amount.get()));
+        self.fraction = (0..=FINEST).rev().find(|f| unit(*f) <= LONGEST_UNIT).unwrap_or(0);
+        self.scale = 1 << self.fraction;
+        self.unit = u64::try_from(unit(self.fraction)).unwrap_or(u64::MAX);
         self.rate = rate;
         self.burst = rate.burst.get();
-        self.early = self.cost(self.burst) + (rate.tolerance.as_nanos() << FRACTION);
+        let tolerance = rate.tolerance.as_nanos().min(1 << 60) << self.fraction;
+        self.early = self.cost(self.burst) + tolerance;
     }
 }
 
-#[inline]
-fn time(at: Instant) -> u128 {
-    u128::from(at.as_nanos()) << FRACTION
+/// [`END`], where hardly anybody comes.
+#[cold]
+const fn end() -> u128 {
+    END
 }
 
-/// Time is in 2^-32 ns: a rate of 100 million a minute stays exact to one in 10^12.
-const FRACTION: u32 = 32;
+/// 2^-32 ns: a rate of 100 million a minute stays exact to one in 10^12.
+const FINEST: u32 = 32;
 
-/// A time that never comes, of which a few can be added.
+/// The longest time of one unit: 2^30 ns and more have it in 2^62 fractions at most.
+const LONGEST_UNIT: u128 = 1 << 62;
+
+/// A time that never comes; what one charge takes can be added to it.
 const END: u128 = 1 << 124;
 
 #[cfg(test)]
@@ -282,6 +343,10 @@ mod tests {
         assert!(take(&mut pacer, 1 << 62, 0));
         // A unit takes 0.93 of 2^-32 ns, and 1 when rounded up.
         assert_eq!(pacer.conforms_at(1 << 62), Instant::from_nanos(1 << 30));
+        // In the coarser fractions of so slow a rate, a year is a year.
+        let mut pacer = Pacer::new(slow);
+        assert!(take(&mut pacer, 1, 0) && !take(&mut pacer, 1, 0));
+        assert_eq!(pacer.conforms_at(1), Instant::from_nanos(366 * 86_400 * 1_000_000_000));
         // However much is charged, the arrival time stays in range.
         let mut pacer = Pacer::new(slow);
         for _ in 0..100 {
