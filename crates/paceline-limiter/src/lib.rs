@@ -61,6 +61,7 @@
 #[cfg(feature = "clock")]
 pub mod clock;
 mod flow;
+pub mod guide;
 mod limit;
 mod limiter;
 mod pacer;

@@ -2,6 +2,8 @@
 
 mod examples;
 mod oracle;
+mod pages;
 mod promises;
+mod restart;
 mod table;
 mod waiting;
