@@ -2,5 +2,6 @@
 
 mod oracle;
 mod promises;
+mod scenarios;
 mod table;
 mod waiting;
