@@ -1,15 +1,18 @@
 //! A pacer: the generic cell rate algorithm with amounts, refunds and debt.
 //!
-//! It spaces what a rolling window alone would let through at once. Time is kept in 2^-32 ns, or in
-//! as small a fraction as leaves the time of one unit below 2^62 of them; that time is rounded up
-//! once, so that costs are exactly proportional and no sequence mints anything.
+//! It spaces what a rolling window alone would let through at once. At a rate of `amount` per
+//! `period` time is kept in fractions of 1/amount ns, of which one unit takes exactly `period`: nothing
+//! is rounded but a wait, up, and what an old charge can give back at a new rate, down.
 //!
 //! Rule: ITU-T I.371 (virtual scheduling), with one theoretical arrival time for amounts above 1.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use paceline_core::Instant;
+
+use crate::window::MOST;
 
 /// One theoretical arrival time.
 #[derive(Clone, Debug)]
@@ -22,16 +25,16 @@ pub(crate) struct Pacer {
     before: u128,
     /// All time ever given back; it may wrap, because only differences count.
     refunded: u128,
-    /// The time that one unit takes.
+    /// The time that one unit takes: the period.
     unit: u64,
-    burst: u64,
-    /// Which rate this is; charges made at another give nothing back.
-    epoch: u32,
-    /// Time is in 2^-this ns.
-    fraction: u32,
-    /// 2^`fraction`: a multiplication is shorter than the shift of a double word.
+    /// The time that a nanosecond is: the amount.
     scale: u64,
+    burst: u64,
+    /// Which rate this is.
+    epoch: u32,
     rate: Rate,
+    /// The last rates before it, so that a charge of theirs can still be given back.
+    past: VecDeque<Past>,
 }
 
 /// `amount` per `period`, at most `burst` at once, `tolerance` early.
@@ -41,6 +44,17 @@ pub(crate) struct Rate {
     pub(crate) period: Duration,
     pub(crate) burst: NonZeroU64,
     pub(crate) tolerance: Duration,
+}
+
+/// A rate that was, at the moment when it ended.
+#[derive(Clone, Debug)]
+struct Past {
+    epoch: u32,
+    unit: u64,
+    /// The moment in time of the old rate and of the next one.
+    ended: u128,
+    began: u128,
+    refunded: u128,
 }
 
 /// What one charge did, so that it can be given back.
@@ -62,11 +76,11 @@ impl Pacer {
             before: 0,
             refunded: 0,
             unit: 0,
+            scale: 1,
             burst: 0,
             epoch: 0,
-            fraction: 0,
-            scale: 1,
             rate,
+            past: VecDeque::new(),
         };
         pacer.set_units(rate);
         pacer
@@ -82,7 +96,7 @@ impl Pacer {
     /// The first moment at which `amount` conforms, rounded up to a nanosecond.
     pub(crate) fn conforms_at(&self, amount: u64) -> Instant {
         let at = (self.arrival + self.cost(amount.min(self.burst))).saturating_sub(self.early);
-        let nanos = at.div_ceil(1 << self.fraction);
+        let nanos = at.div_ceil(u128::from(self.scale));
         Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
@@ -120,19 +134,19 @@ impl Pacer {
     /// takes the overrun as debt.
     #[inline]
     pub(crate) fn settle(&mut self, paced: &Paced, actual: u64, now: Instant) {
-        if paced.epoch != self.epoch {
-            return;
-        }
         if actual > paced.amount {
             self.owe(actual - paced.amount, now);
             return;
         }
         let unused = self.cost(paced.amount - actual);
+        let Some(mark) = self.mark(paced) else { return };
         // Its arrival time without what has been given back since; below zero where that was more.
-        let arrival = paced.mark.wrapping_sub(self.refunded) as i128;
+        let arrival = mark.wrapping_sub(self.refunded) as i128;
         let left = arrival - self.time(now) as i128;
         if left > 0 {
-            let refund = unused.min(left as u128);
+            // A cut of the burst may have left less than the charge had.
+            let owed = self.arrival.saturating_sub(self.time(now));
+            let refund = unused.min(left as u128).min(owed);
             self.arrival -= refund;
             self.refunded = self.refunded.wrapping_add(refund);
         }
@@ -150,12 +164,36 @@ impl Pacer {
             Some(free) => new_burst - free.min(new_burst),
             None => owed - burst + new_burst,
         };
+        let (epoch, unit, ended, refunded) = (self.epoch, self.unit, self.time(now), self.refunded);
         self.set_units(rate);
-        // What was given back at the old rate is in its fractions; no older charge gives back more.
         self.epoch = self.epoch.wrapping_add(1);
         self.refunded = 0;
         self.arrival = self.time(now);
+        if self.past.len() == PAST {
+            self.past.pop_front();
+        }
+        self.past.push_back(Past { epoch, unit, ended, began: self.arrival, refunded });
         self.owe(u64::try_from(owed_then).unwrap_or(u64::MAX), now);
+    }
+
+    /// What a charge stands at in time of the present rate; `None` where it gives nothing back.
+    #[inline]
+    fn mark(&self, paced: &Paced) -> Option<u128> {
+        if paced.epoch == self.epoch { Some(paced.mark) } else { self.carried(paced) }
+    }
+
+    /// The mark of a charge of an earlier rate, carried over from one to the next.
+    #[cold]
+    fn carried(&self, paced: &Paced) -> Option<u128> {
+        let first = self.past.iter().position(|past| past.epoch == paced.epoch)?;
+        let mut mark = paced.mark;
+        for (place, past) in self.past.iter().enumerate().skip(first) {
+            let left = mark.wrapping_sub(past.refunded).wrapping_sub(past.ended) as i128;
+            let units = u128::try_from(left).ok()? / u128::from(past.unit);
+            let unit = self.past.get(place + 1).map_or(self.unit, |next| next.unit);
+            mark = past.began + units.checked_mul(u128::from(unit))?.min(END);
+        }
+        Some(mark)
     }
 
     /// What is charged and not worked off, in units, rounded up.
@@ -178,28 +216,26 @@ impl Pacer {
         Paced { mark, amount, epoch: self.epoch }
     }
 
-    /// What one unit takes times the amount: below 2^126.
+    /// What one unit takes times the amount: below 2^124.
     #[inline]
     fn cost(&self, amount: u64) -> u128 {
         u128::from(amount) * u128::from(self.unit)
     }
 
-    /// Below 2^96.
+    /// At most 2^126.
     #[inline]
     fn time(&self, at: Instant) -> u128 {
         u128::from(at.as_nanos()) * u128::from(self.scale)
     }
 
     fn set_units(&mut self, rate: Rate) {
-        let period = rate.period.as_nanos().clamp(1, 1 << 60);
-        let unit = |fraction: u32| (period << fraction).div_ceil(u128::from(rate.amount.get()));
-        self.fraction = (0..=FINEST).rev().find(|f| unit(*f) <= LONGEST_UNIT).unwrap_or(0);
-        self.scale = 1 << self.fraction;
-        self.unit = u64::try_from(unit(self.fraction)).unwrap_or(u64::MAX);
+        self.unit =
+            u64::try_from(rate.period.as_nanos()).map_or(LONGEST, |unit| unit.clamp(1, LONGEST));
+        self.scale = rate.amount.get().min(MOST);
         self.rate = rate;
         self.burst = rate.burst.get();
-        let tolerance = rate.tolerance.as_nanos().min(1 << 60) << self.fraction;
-        self.early = self.cost(self.burst) + tolerance;
+        let tolerance = u64::try_from(rate.tolerance.as_nanos()).unwrap_or(LONGEST).min(LONGEST);
+        self.early = self.cost(self.burst) + u128::from(tolerance) * u128::from(self.scale);
     }
 }
 
@@ -209,14 +245,15 @@ const fn end() -> u128 {
     END
 }
 
-/// 2^-32 ns: a rate of 100 million a minute stays exact to one in 10^12.
-const FINEST: u32 = 32;
-
-/// The longest time of one unit: 2^30 ns and more have it in 2^62 fractions at most.
-const LONGEST_UNIT: u128 = 1 << 62;
+/// The longest period, 36 years; a window is a year at most.
+const LONGEST: u64 = 1 << 60;
 
 /// A time that never comes; what one charge takes can be added to it.
-const END: u128 = 1 << 124;
+const END: u128 = 1 << 126;
+
+/// How many rates before the present one are remembered. A charge of an older one gives nothing
+/// back.
+const PAST: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -306,12 +343,35 @@ mod tests {
         let mut pacer = Pacer::new(rate(10, 4));
         let old = pacer.charge(3, at(0));
         pacer.set_rate(rate(100, 40), at(0));
-        // A charge of the old rate gives nothing back at the new one.
+        assert!(take(&mut pacer, 1, 0) && !take(&mut pacer, 1, 0));
+        // It refills at the new rate.
+        assert_eq!(pacer.conforms_at(1), at(10));
+        // What a charge of the old rate did not use comes back, and no more.
         pacer.settle(&old, 0, at(0));
         let free = (0..50).take_while(|_| take(&mut pacer, 1, 0)).count();
-        assert_eq!(free, 1);
-        // And it refills at the new rate.
-        assert_eq!(pacer.conforms_at(1), at(10));
+        assert_eq!(free, 3);
+    }
+
+    #[test]
+    fn an_old_charge_is_settled_at_every_later_rate() {
+        let mut pacer = Pacer::new(rate(10, 4));
+        let old = pacer.charge(4, at(0));
+        pacer.set_rate(rate(20, 8), at(100));
+        pacer.set_rate(rate(5, 8), at(150));
+        // One was free at 100 ms and two at 150 ms; of the charge 3 were left, and then 2.
+        assert_eq!(pacer.owed(at(150)), 6);
+        let mut other = pacer.clone();
+        other.settle(&old, 0, at(150));
+        assert_eq!(other.owed(at(150)), 4);
+        // An overrun is a debt at whatever rate.
+        pacer.settle(&old, 9, at(150));
+        assert_eq!(pacer.owed(at(150)), 11);
+        // A charge that is older than what is remembered gives nothing back.
+        let mut pacer = Pacer::new(rate(10, 4));
+        let old = pacer.charge(4, at(0));
+        (0..=PAST as u64).for_each(|n| pacer.set_rate(rate(11 + n, 4), at(0)));
+        pacer.settle(&old, 0, at(0));
+        assert_eq!(pacer.owed(at(0)), 4);
     }
 
     #[test]
@@ -341,15 +401,14 @@ mod tests {
         assert_eq!(pacer.conforms_at(1), Instant::MAX);
         let mut pacer = Pacer::new(rate(1 << 62, 1 << 62));
         assert!(take(&mut pacer, 1 << 62, 0));
-        // A unit takes 0.93 of 2^-32 ns, and 1 when rounded up.
-        assert_eq!(pacer.conforms_at(1 << 62), Instant::from_nanos(1 << 30));
-        // In the coarser fractions of so slow a rate, a year is a year.
+        assert_eq!(pacer.conforms_at(1 << 62), at(1_000));
+        // At so slow a rate, a year is a year.
         let mut pacer = Pacer::new(slow);
         assert!(take(&mut pacer, 1, 0) && !take(&mut pacer, 1, 0));
         assert_eq!(pacer.conforms_at(1), Instant::from_nanos(366 * 86_400 * 1_000_000_000));
         // However much is charged, the arrival time stays in range.
         let mut pacer = Pacer::new(slow);
-        for _ in 0..100 {
+        for _ in 0..1_000 {
             pacer.charge(u64::MAX, at(0));
         }
         assert_eq!(pacer.arrival, END);

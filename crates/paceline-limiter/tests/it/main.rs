@@ -3,7 +3,9 @@
 mod examples;
 mod oracle;
 mod pages;
+mod peers;
 mod promises;
 mod restart;
+mod scenarios;
 mod table;
 mod waiting;
