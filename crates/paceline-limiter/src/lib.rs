@@ -36,6 +36,7 @@
 //! | part | holds |
 //! |---|---|
 //! | [`Limiter`] | the pure form: `&mut self`, time as an argument, nothing waits |
+//! | [`KeyedLimiter`] | the same limits for each of many keys: tenants, users, addresses |
 //! | [`Limit`], [`ChargeRule`], [`Pacing`] | one limit: how much, when the server counts, how it is spaced |
 //! | [`Profile`] | which of these to use for which server |
 //! | [`Snapshot`] | what is used, held and free, and what blocks |
@@ -61,6 +62,7 @@
 #[cfg(feature = "clock")]
 pub mod clock;
 mod flow;
+mod keyed;
 mod limit;
 mod limiter;
 mod pacer;
@@ -77,6 +79,7 @@ mod sync;
 pub mod tokio;
 mod window;
 
+pub use keyed::{KeyedError, KeyedLimiter};
 pub use limit::{ChargeRule, Limit, LimitError, Pacing};
 pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, Served};
 pub use profile::Profile;

@@ -1,5 +1,6 @@
 //! The limiter's promises, judged by a log that knows nothing of it.
 
+mod keyed;
 mod oracle;
 mod promises;
 mod table;
