@@ -187,7 +187,7 @@ fn chosen<'a>(items: &'a [Item], only: Option<&str>) -> Outcome<Vec<&'a Item>> {
 }
 
 /// The folder that cargo builds into.
-fn target_folder(workspace: &Workspace) -> Outcome<PathBuf> {
+pub(crate) fn target_folder(workspace: &Workspace) -> Outcome<PathBuf> {
     let metadata = MetadataCommand::new()
         .cargo_path(workspace.cargo_path())
         .current_dir(workspace.root())

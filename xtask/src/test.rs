@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::ValueEnum;
 
 use crate::shell::{Failure, Outcome, Workspace, finish, finish_watched, say};
-use crate::{deps, tidy};
+use crate::{deps, loom, tidy};
 
 /// A suite that needs a program beside Rust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,8 +55,8 @@ pub(crate) fn run(workspace: &Workspace, with: &[Suite]) -> Outcome {
         return Err(Failure::usage(format!("there is no suite named {name} yet")));
     }
     gate(workspace)?;
-    say("not run here: --with redis,browser,clients (no such suites yet); loom, fuzz (none \
-         yet); miri, mutants, deny, audit, feature powerset (cargo xtask ci --full); measurements \
+    say("not run here: --with redis,browser,clients (no such suites yet); fuzz (none yet); \
+         miri, mutants, deny, audit, feature powerset (cargo xtask ci --full); measurements \
          (cargo xtask bench)");
     Ok(())
 }
@@ -100,6 +100,7 @@ fn steps() -> Vec<Step> {
     steps.extend([
         Step::new("doc", Kind::Doc(words("doc --workspace --no-deps --all-features --locked"))),
         Step::new("test", Kind::Counted(words("test --workspace --all-features --locked"))),
+        Step::own("loom", loom::run),
     ]);
     steps
 }
@@ -157,7 +158,7 @@ impl Step {
 
 /// What the test binaries said of themselves, added up.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
+pub(crate) struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
@@ -165,7 +166,7 @@ struct Tally {
 
 impl Tally {
     /// Takes in a closing line of a test binary; any other line is nothing.
-    fn read(&mut self, line: &str) {
+    pub(crate) fn read(&mut self, line: &str) {
         let Some(counts) = line.strip_prefix("test result: ") else { return };
         let counts = counts.split_once(". ").map_or("", |(_, counts)| counts);
         for part in counts.split("; ") {
@@ -180,7 +181,7 @@ impl Tally {
         }
     }
 
-    fn verdict(&self) -> Outcome {
+    pub(crate) fn verdict(&self) -> Outcome {
         match self {
             Self { failed: 1.., .. } => Err(Failure::check("tests failed")),
             Self { ignored: 1.., .. } => Err(Failure::check(format!(
@@ -233,7 +234,8 @@ mod tests {
 
     #[test]
     fn every_command_that_resolves_dependencies_is_held_to_the_lock_file() {
-        for step in steps().iter().filter(|step| !["fmt", "tidy", "deps"].contains(&&*step.name)) {
+        let others = ["fmt", "tidy", "deps", "loom"];
+        for step in steps().iter().filter(|step| !others.contains(&&*step.name)) {
             assert!(step.repeat.contains("--locked"), "{}", step.repeat);
         }
     }

@@ -20,6 +20,10 @@ use crate::shared::{Alarm, Asked, By, Shared};
 use crate::snapshot::Snapshot;
 use crate::sync::Arc;
 
+mod keyed;
+
+pub use keyed::SharedKeyedLimiter;
+
 /// One limiter, shared by all clones of this handle, with a clock inside.
 ///
 /// [`SharedLimiter::try_acquire`] never waits; [`SharedLimiter::acquire`] blocks the thread until

@@ -42,6 +42,7 @@
 //! | [`Limiter`] | the pure form: `&mut self`, time as an argument, nothing waits |
 //! | `clock::SharedLimiter` (feature `clock`) | the form for threads: a cheap handle that can block |
 //! | `tokio::SharedLimiter` (feature `tokio`) | the form for tasks: a cheap handle, an [`Admission`](paceline_core::Admission) |
+//! | [`KeyedLimiter`] | the same limits for each of many keys: tenants, users, addresses |
 //! | [`Limit`], [`ChargeRule`], [`Pacing`] | one limit: how much, when the server counts, how it is spaced |
 //! | [`Profile`] | which of these to use for which server |
 //! | [`QueuePolicy`], [`FairShare`], [`Overtaking`] | in which order those who wait are served |
@@ -84,6 +85,7 @@
 pub mod clock;
 mod flow;
 pub mod guide;
+mod keyed;
 mod limit;
 mod limiter;
 mod pacer;
@@ -100,6 +102,7 @@ mod sync;
 pub mod tokio;
 mod window;
 
+pub use keyed::{KeyedError, KeyedLimiter};
 pub use limit::{ChargeRule, Limit, LimitError, Pacing};
 pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, Served};
 pub use profile::Profile;

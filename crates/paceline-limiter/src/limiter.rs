@@ -16,8 +16,8 @@ use crate::queue::{Queue, QueuePolicy, QueuePolicyError};
 use crate::snapshot::Snapshot;
 use crate::state::End;
 
-mod calls;
-mod limits;
+pub(crate) mod calls;
+pub(crate) mod limits;
 mod observe;
 mod pauses;
 mod queued;
@@ -71,7 +71,7 @@ impl Limiter {
 
     /// A limiter without limits, which admits everything.
     pub fn new() -> Self {
-        let id = LimiterId::new(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        let id = LimiterId::new(new_ids(1));
         Self {
             now: Instant::ORIGIN,
             limits: Limits::new(id),
@@ -365,7 +365,12 @@ impl Default for Limiter {
 }
 
 /// The shortest wait.
-const INSTANT: Duration = Duration::from_nanos(1);
+pub(crate) const INSTANT: Duration = Duration::from_nanos(1);
+
+/// The first of so many numbers that no limiter of this process has had.
+pub(crate) fn new_ids(count: u64) -> u64 {
+    NEXT_ID.fetch_add(count, Ordering::Relaxed)
+}
 
 /// Numbers limiters apart within a process.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);

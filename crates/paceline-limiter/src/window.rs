@@ -23,8 +23,11 @@ pub(crate) struct Window {
     /// The number of the oldest slot that may count, and its place in the ring.
     oldest: u64,
     place: usize,
-    /// The sum of what is stamped in each slot, as a ring that begins at `place`.
+    /// The sum of what is stamped in each slot, as a ring that begins at `place`; empty until the
+    /// first of them, so that a window nobody uses is small.
     ring: Box<[u64]>,
+    /// How many slots the ring has.
+    size: usize,
     /// What is stamped beyond the ring, by the number of its slot.
     ahead: BTreeMap<u64, u64>,
     counted: u64,
@@ -45,7 +48,8 @@ impl Window {
             shift,
             oldest: 0,
             place: 0,
-            ring: vec![0; slots].into(),
+            ring: Box::default(),
+            size: slots,
             ahead: BTreeMap::new(),
             counted: 0,
         }
@@ -72,10 +76,24 @@ impl Window {
         let added = amount.min(MOST - self.counted);
         self.counted += added;
         match self.index(after) {
-            Some(index) => self.ring[index] += added,
+            Some(index) => self.add_in_ring(index, added),
             None => self.add_ahead(slot, added),
         }
         added
+    }
+
+    #[inline]
+    fn add_in_ring(&mut self, index: usize, amount: u64) {
+        match self.ring.get_mut(index) {
+            Some(sum) => *sum += amount,
+            None => self.add_first(index, amount),
+        }
+    }
+
+    #[cold]
+    fn add_first(&mut self, index: usize, amount: u64) {
+        self.ring = vec![0; self.size].into();
+        self.ring[index] = amount;
     }
 
     #[cold]
@@ -93,8 +111,9 @@ impl Window {
         let Some(after) = slot.checked_sub(self.oldest) else { return 0 };
         let taken = match self.index(after) {
             Some(index) => {
-                let taken = amount.min(self.ring[index]);
-                self.ring[index] -= taken;
+                let Some(sum) = self.ring.get_mut(index) else { return 0 };
+                let taken = amount.min(*sum);
+                *sum -= taken;
                 taken
             }
             None => self.remove_ahead(slot, amount),
@@ -164,9 +183,9 @@ impl Window {
     /// The place in the ring of the slot so many after the oldest.
     #[inline]
     fn index(&self, after: u64) -> Option<usize> {
-        let after = usize::try_from(after).ok().filter(|after| *after < self.ring.len())?;
+        let after = usize::try_from(after).ok().filter(|after| *after < self.size)?;
         let index = self.place + after;
-        Some(if index < self.ring.len() { index } else { index - self.ring.len() })
+        Some(if index < self.size { index } else { index - self.size })
     }
 
     /// Forgets everything before a later oldest slot.
@@ -187,12 +206,12 @@ impl Window {
                 entry.remove();
                 continue;
             };
-            if after >= self.ring.len() as u64 {
+            if after >= self.size as u64 {
                 break;
             }
             entry.remove();
             if let Some(index) = self.index(after) {
-                self.ring[index] += amount;
+                self.add_in_ring(index, amount);
             }
         }
     }
@@ -320,7 +339,11 @@ mod tests {
     #[test]
     fn a_window_stays_below_four_kibibytes() {
         for seconds in [1, 2, 59, 60, 61, 3_600, 366 * 86_400] {
-            let window = Window::new(Duration::from_secs(seconds), Duration::from_secs(2));
+            let mut window = Window::new(Duration::from_secs(seconds), Duration::from_secs(2));
+            window.expire(at(0));
+            window.remove(at(0), 1);
+            assert_eq!(window.ring.len(), 0, "nothing is counted yet");
+            window.add(at(0), 1);
             let bytes = size_of_val(&window) + size_of_val(&*window.ring);
             assert!(bytes <= 4_096 - 64, "{seconds} s: {bytes}");
             assert!(window.ring.len() as u64 > MAX_SLOTS / 3, "{seconds} s: {}", window.ring.len());

@@ -129,6 +129,11 @@ fn from_metadata(metadata: &Metadata) -> Facts {
     }
 }
 
+/// Whether a dependency is there only where loom explores.
+fn is_for_loom(target: Option<&impl ToString>) -> bool {
+    target.is_some_and(|target| target.to_string() == "cfg(loom)")
+}
+
 fn member(package: &Package, root: &Path, metadata: &Metadata) -> Member {
     let by_default = activated_by_default(&package.features);
     let dependencies = package.dependencies.iter().map(|found| {
@@ -137,6 +142,8 @@ fn member(package: &Package, root: &Path, metadata: &Metadata) -> Member {
             name: found.name.clone(),
             role: match found.kind {
                 DependencyKind::Development => Role::Test,
+                // Nobody is given what is built to be explored.
+                _ if is_for_loom(found.target.as_ref()) => Role::Test,
                 _ => Role::Build,
             },
             when: match (found.optional, by_default.contains(called.as_str())) {
@@ -240,6 +247,8 @@ mod tests {
         };
         assert_eq!(find("paceline-limiter", "paceline-core").origin, Origin::Workspace);
         assert_eq!(find("paceline-limiter", "tokio").when, When::OnRequest);
+        let loom = member("paceline-limiter").dependencies.iter().find(|d| d.name == "loom");
+        assert_eq!(loom.map(|loom| loom.role), Some(Role::Test));
         assert_eq!(find("paceline-transport", "reqwest").when, When::ByDefault);
         assert_eq!(find("paceline-transport", "http").when, When::Always);
         assert_eq!(find("xtask", "clap").origin, Origin::Registry);

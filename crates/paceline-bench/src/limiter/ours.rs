@@ -4,6 +4,7 @@
 //! Invariant: a limiter here is one that a user can build through the public interface.
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::hint::black_box;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -12,9 +13,10 @@ use paceline_core::{
     Actual, Admission, Amount, Clock, Completion, Demand, Dimension, Instant, LimitKey, Quota,
     Receipt, Refusal,
 };
-use paceline_limiter::clock::{CoarseClock, QuantaClock, SharedLimiter};
+use paceline_limiter::clock::{CoarseClock, QuantaClock, SharedKeyedLimiter, SharedLimiter};
 use paceline_limiter::{ChargeRule, Limit, Limiter, Pacing, Profile, tokio};
 
+use super::peers::Cycle;
 use super::timer::{Awaited, PLACES, Side, Subject};
 use super::waiters::{Crowd, WAITERS};
 
@@ -114,8 +116,10 @@ pub(super) fn awaited(limits: usize, kind: Kind) -> Option<Side> {
 }
 
 /// A limit for each of many keys.
-pub(super) fn keyed<K>(_keys: Vec<K>) -> Option<Side> {
-    None
+pub(super) fn keyed<K: Clone + Eq + Hash + 'static>(keys: Vec<K>) -> Option<Side> {
+    let limiter = SharedKeyedLimiter::new([limit(0, Kind::Pacer)]).ok()?;
+    let subject = Keyed { limiter, keys: Cycle::new(keys), call: Call::new() };
+    Some(Side::new("ours", "SharedKeyedLimiter::try_acquire()", subject))
 }
 
 /// Those who wait in line.
@@ -293,6 +297,29 @@ impl Awaited for Tasks {
 
     async fn acquire(&mut self, place: usize) -> bool {
         let receipt = self.limiter.acquire(black_box(&self.call.demand)).await.ok();
+        self.call.receipts[place] = receipt;
+        receipt.is_some()
+    }
+
+    fn settle(&mut self, place: usize) {
+        if let Some(receipt) = self.call.receipts[place].take() {
+            self.limiter.settle(receipt, black_box(&self.call.actual));
+        }
+    }
+}
+
+struct Keyed<K> {
+    limiter: SharedKeyedLimiter<K>,
+    keys: Cycle<K>,
+    call: Call,
+}
+
+impl<K: Clone + Eq + Hash> Subject for Keyed<K> {
+    const SETTLES: bool = true;
+
+    fn acquire(&mut self, place: usize) -> bool {
+        let demand = black_box(&self.call.demand);
+        let receipt = self.limiter.try_acquire(self.keys.next(), demand).ok();
         self.call.receipts[place] = receipt;
         receipt.is_some()
     }

@@ -329,7 +329,7 @@ fn charge_all(
 
 /// Charges the demand to one limit, if it asks for anything there and that fits.
 #[inline(always)]
-fn charge(
+pub(crate) fn charge(
     state: &mut LimitState,
     limit: u32,
     call: &mut Call,
@@ -348,7 +348,7 @@ fn charge(
 
 /// Takes back every charge of a call that was not admitted after all.
 #[cold]
-fn undo_all(states: &mut [Option<LimitState>], call: &mut Call) {
+pub(crate) fn undo_all(states: &mut [Option<LimitState>], call: &mut Call) {
     for charge in call.charges() {
         if let Some(Some(state)) = states.get_mut(charge.limit as usize) {
             state.undo(charge);
@@ -359,7 +359,12 @@ fn undo_all(states: &mut [Option<LimitState>], call: &mut Call) {
 
 /// Lets an admitted call enter the limits that pool calls, which only said so far that they would.
 #[cold]
-fn enter_all(states: &mut [Option<LimitState>], call: &mut Call, demand: &Demand, now: Instant) {
+pub(crate) fn enter_all(
+    states: &mut [Option<LimitState>],
+    call: &mut Call,
+    demand: &Demand,
+    now: Instant,
+) {
     for charge in call.charges() {
         if let Some(Some(state)) = states.get_mut(charge.limit as usize) {
             state.enter(charge, demand, now);
@@ -367,7 +372,7 @@ fn enter_all(states: &mut [Option<LimitState>], call: &mut Call, demand: &Demand
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -1,6 +1,7 @@
 //! The limiter's promises, judged by a log that knows nothing of it.
 
 mod examples;
+mod keyed;
 mod oracle;
 mod pages;
 mod peers;

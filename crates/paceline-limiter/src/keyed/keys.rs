@@ -1,0 +1,106 @@
+//! The keys that are kept, each in a place of its own that is used again.
+//!
+//! It knows no limits. Invariant: a key has one place at most, and there are never more than the
+//! bound; a place that calls in flight point at is never given to another key unless they have
+//! been told.
+
+use std::borrow::Borrow;
+
+use super::index::{Index, Tag};
+
+/// Keys in places.
+#[derive(Clone)]
+pub(super) struct Keys<K> {
+    index: Index,
+    places: Vec<Place<K>>,
+    free: Vec<u32>,
+    /// The next place to look at for an idle key.
+    hand: u32,
+}
+
+#[derive(Clone)]
+struct Place<K> {
+    /// `None` where the place is free.
+    key: Option<K>,
+    tag: Tag,
+    in_flight: u32,
+}
+
+impl<K> Keys<K> {
+    pub(super) fn new() -> Self {
+        Self { index: Index::new(), places: Vec::new(), free: Vec::new(), hand: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// How many places there are, free or not.
+    pub(super) fn places(&self) -> u32 {
+        self.places.len() as u32
+    }
+
+    /// The place of a key.
+    #[inline]
+    pub(super) fn find<Q: Eq + ?Sized>(&self, tag: Tag, key: &Q) -> Option<u32>
+    where
+        K: Borrow<Q>,
+    {
+        self.index.find(tag, |place| {
+            let found = self.places[place as usize].key.as_ref();
+            found.is_some_and(|found| found.borrow() == key)
+        })
+    }
+
+    /// Gives a place to a key that has none: a free one, else one at the end.
+    pub(super) fn insert(&mut self, tag: Tag, key: K) -> u32 {
+        let new = Place { key: Some(key), tag, in_flight: 0 };
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.places[place as usize] = new;
+                place
+            }
+            None => {
+                self.places.push(new);
+                self.places.len() as u32 - 1
+            }
+        };
+        self.index.insert(tag, place);
+        place
+    }
+
+    /// Forgets the key in a place.
+    pub(super) fn remove(&mut self, place: u32) {
+        let old = &mut self.places[place as usize];
+        if old.key.take().is_some() {
+            self.index.remove(old.tag, place);
+            self.free.push(place);
+        }
+    }
+
+    /// The place that the hand points at, if a key is in it; the hand moves on.
+    pub(super) fn next_place(&mut self) -> Option<u32> {
+        let place = self.hand;
+        self.hand = if place as usize + 1 < self.places.len() { place + 1 } else { 0 };
+        self.places.get(place as usize)?.key.as_ref().map(|_| place)
+    }
+
+    /// Every key and its place.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &K)> {
+        (0..).zip(&self.places).filter_map(|(place, kept)| Some((place, kept.key.as_ref()?)))
+    }
+
+    pub(super) fn in_flight(&self, place: u32) -> u32 {
+        self.places[place as usize].in_flight
+    }
+
+    #[inline]
+    pub(super) fn call_began(&mut self, place: u32) {
+        self.places[place as usize].in_flight += 1;
+    }
+
+    #[inline]
+    pub(super) fn call_ended(&mut self, place: u32) {
+        self.places[place as usize].in_flight -= 1;
+    }
+}
