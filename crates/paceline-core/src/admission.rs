@@ -295,6 +295,9 @@ pub enum Observation {
         actual: Option<u64>,
         /// What the server says its limit is, if it did.
         limit: Option<u64>,
+        /// The call that was refused, not settled yet: what left before others were refused says
+        /// nothing new.
+        receipt: Option<Receipt>,
     },
 }
 

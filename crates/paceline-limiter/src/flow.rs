@@ -320,6 +320,17 @@ impl Flow {
     /// The whole refill of [`Flow::set_factor`].
     pub(crate) const WHOLE: u32 = Credit::WHOLE;
 
+    /// How much chance makes what is counted vary: the mean of the squares of calls over their mean.
+    pub(crate) const fn varies(&self) -> u64 {
+        let mean = if self.sizes.0 == 0 { 1 } else { self.sizes.0 };
+        self.raw(self.sizes.1 / mean)
+    }
+
+    /// What the server can look at of a call in flight; nothing where there is none.
+    pub(crate) fn input(&self, flight: Flight) -> u64 {
+        self.flights.get(flight).map_or(0, |call| self.raw(call.input))
+    }
+
     /// Takes in the time that has passed. Backward time stands still.
     #[inline]
     fn advance(&mut self, now: Instant) -> u64 {

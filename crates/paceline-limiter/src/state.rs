@@ -13,9 +13,13 @@ use crate::limit::{ChargeRule, Limit, Pacing};
 use crate::pacer::{Paced, Pacer};
 use crate::snapshot::LimitSnapshot;
 use crate::window::Window;
+use others::Others;
 
+mod others;
+mod refused;
 mod saved;
 
+pub(crate) use refused::Refused;
 pub use saved::SavedLimit;
 
 /// A limit and all that it has seen.
@@ -39,6 +43,10 @@ pub(crate) struct LimitState {
     delay_ns: u64,
     /// How far the clock may lag.
     staleness: Duration,
+    /// When it began to count, in nanoseconds.
+    since_ns: u64,
+    /// What others are thought to count, once a refusal was not explained.
+    others: Option<Box<Others>>,
     limit: Limit,
 }
 
@@ -102,6 +110,8 @@ impl LimitState {
             held: 0,
             delay_ns: 0,
             staleness,
+            since_ns: u64::MAX,
+            others: None,
             limit,
         };
         state.counts = state.new_counts();
@@ -164,10 +174,11 @@ impl LimitState {
     /// Whether `amount` fits now, and if not, when.
     pub(crate) fn verdict(&mut self, amount: Amount, demand: &Demand, now: Instant) -> Verdict {
         let asked = amount.upper_amount();
-        if asked > self.most {
+        let stated = self.limit.quota().limit().get();
+        if asked > stated {
             return Verdict::Never;
         }
-        if self.spent().saturating_add(asked) > self.most {
+        if self.spent().saturating_add(asked) > stated {
             return Verdict::Exhausted;
         }
         let guard = self.guard(amount, demand, now);
@@ -239,6 +250,7 @@ impl LimitState {
         demand: &Demand,
         now: Instant,
     ) -> Charge {
+        self.since_ns = self.since_ns.min(now.as_nanos());
         // Where only the pacer counts, nothing is held.
         let is_counted = !matches!(self.counts, Counts::Pacer);
         let reserved = if is_counted { amount.upper_amount() } else { 0 };
@@ -292,8 +304,13 @@ impl LimitState {
         if let (Some(pacer), Some(actual)) = (&mut self.pacer, end.actual) {
             pacer.settle(&charge.paced, actual, now);
         }
+        if self.others.is_some() {
+            self.note_count(now);
+        }
         if let Some(flow) = &mut self.flow {
             match charge.flight {
+                // It was refused: it says nothing of what its like come to.
+                Some(flight) if end.actual == Some(0) => flow.refused(flight, now),
                 Some(flight) => flow.settle(flight, end.actual, now),
                 None => flow.record_past(used, end.over, now),
             }
@@ -337,15 +354,6 @@ impl LimitState {
         }
         let late = if self.on_arrival { self.delay_ns } else { 0 };
         self.count(at + Duration::from_nanos(late), amount.upper_amount(), now);
-    }
-
-    /// Takes what the server says is left: what is free here is never more than that.
-    pub(crate) fn tighten(&mut self, remaining: u64, now: Instant) {
-        if self.flow.is_none() && matches!(self.counts, Counts::Window(_)) {
-            self.expire(now);
-            let foreign = self.most.saturating_sub(remaining).saturating_sub(self.used);
-            self.count(now, foreign, now);
-        }
     }
 
     /// Another amount, pacing, rule or delay bound for the same window.
@@ -454,6 +462,9 @@ impl LimitState {
             self.used -= window.expire(now);
             self.steady_until = window.next_expiry_ns();
         }
+        if self.others.is_some() {
+            self.follow_others(now);
+        }
     }
 
     fn new_counts(&self) -> Counts {
@@ -470,6 +481,7 @@ impl LimitState {
 
     /// Takes over what the limit says of its rule and its delay bound.
     fn follow(&mut self, now: Instant) {
+        let stated = self.limit.quota().limit().get();
         let delay = self.limit.delay_bound() + self.staleness;
         let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         let is_wider = self.delay_ns > 0 && delay_ns > self.delay_ns;
@@ -485,11 +497,11 @@ impl LimitState {
         self.on_arrival = self.limit.is_on_arrival();
         match (self.limit.quota().window(), &mut self.flow) {
             (Some(_), Some(flow)) if self.limit.rule() == ChargeRule::Flow => {
-                flow.set_limit(self.most, now);
+                flow.set_limit(stated, now);
                 flow.set_delay(delay, now);
             }
             (Some(window), None) if self.limit.rule() == ChargeRule::Flow => {
-                let mut flow = Flow::new(self.most, window, delay);
+                let mut flow = Flow::new(stated, window, delay);
                 if let Counts::Window(counted) = &self.counts {
                     for (leaves, amount) in counted.entries() {
                         flow.record_past(amount, leaves - window, now);
@@ -499,6 +511,7 @@ impl LimitState {
             }
             (_, flow) => *flow = None,
         }
+        self.follow_others(now);
     }
 }
 
