@@ -14,10 +14,12 @@ use crate::pacer::{Paced, Pacer};
 use crate::snapshot::LimitSnapshot;
 use crate::window::Window;
 use others::Others;
+use start::Start;
 
 mod others;
 mod refused;
 mod saved;
+mod start;
 
 pub(crate) use refused::Refused;
 pub use saved::SavedLimit;
@@ -43,8 +45,7 @@ pub(crate) struct LimitState {
     delay_ns: u64,
     /// How far the clock may lag.
     staleness: Duration,
-    /// When it began to count, in nanoseconds.
-    since_ns: u64,
+    start: Start,
     /// What others are thought to count, once a refusal was not explained.
     others: Option<Box<Others>>,
     limit: Limit,
@@ -110,7 +111,7 @@ impl LimitState {
             held: 0,
             delay_ns: 0,
             staleness,
-            since_ns: u64::MAX,
+            start: Start::NONE,
             others: None,
             limit,
         };
@@ -166,6 +167,7 @@ impl LimitState {
             None => self.used.saturating_add(amount.upper_amount()) <= self.most,
             Some(flow) => {
                 amount.upper_amount() <= self.most
+                    && self.start.opens_at(now).is_none()
                     && flow.verdict(&ask(amount, demand), now).is_ok()
             }
         }
@@ -193,9 +195,12 @@ impl LimitState {
 
     fn guard(&mut self, amount: Amount, demand: &Demand, now: Instant) -> Verdict {
         if let Some(flow) = &mut self.flow {
-            return match flow.verdict(&ask(amount, demand), now) {
-                Ok(()) => Verdict::Fits,
-                Err(until) => Verdict::NotUntil(until),
+            return match (flow.verdict(&ask(amount, demand), now), self.start.opens_at(now)) {
+                (Ok(()), None) => Verdict::Fits,
+                (Ok(()), start) => Verdict::NotUntil(start),
+                (Err(until), start) => {
+                    Verdict::NotUntil(until.map(|at| start.map_or(at, |start| at.max(start))))
+                }
             };
         }
         self.expire(now);
@@ -250,7 +255,7 @@ impl LimitState {
         demand: &Demand,
         now: Instant,
     ) -> Charge {
-        self.since_ns = self.since_ns.min(now.as_nanos());
+        self.start.leave(now);
         // Where only the pacer counts, nothing is held.
         let is_counted = !matches!(self.counts, Counts::Pacer);
         let reserved = if is_counted { amount.upper_amount() } else { 0 };

@@ -43,19 +43,36 @@ impl LimitState {
         }
         let stated = self.limit.quota().limit().get();
         let counted = self.landed(now);
+        if let Some(actual) = refused.actual {
+            self.correct(actual, now);
+        }
         if counted.saturating_add(asked) > stated {
             // Our own count had reached it.
             return;
         }
         let share = self.share(stated - counted - asked);
         let unexplained =
-            Unexplained { share, sent: refused.sent.as_nanos(), since: self.since_ns };
+            Unexplained { share, sent: refused.sent.as_nanos(), since: self.start.first() };
         let now_ns = now.as_nanos();
         let window = narrow(window.as_nanos());
-        self.others
-            .get_or_insert_with(|| Box::new(Others::new(window, now_ns)))
-            .refused(unexplained, now_ns);
+        let others = self.others.get_or_insert_with(|| Box::new(Others::new(window, now_ns)));
+        let is_level =
+            refused.actual.is_none() || others.is_corrected_again(refused.sent.as_nanos(), now_ns);
+        if is_level && others.refused(unexplained, now_ns) {
+            self.start.again();
+        }
         self.follow_others(now);
+    }
+
+    /// Raises the count to what the server says it has counted.
+    fn correct(&mut self, actual: u64, now: Instant) {
+        if let Some(flow) = &mut self.flow {
+            let foreign = actual.saturating_sub(narrow(flow.counted(now)));
+            flow.record_past(foreign, now, now);
+        }
+        self.expire(now);
+        let foreign = actual.saturating_sub(self.used);
+        self.count(now, foreign, now);
     }
 
     /// Takes what the server says is left: what is free here is never more than that.
@@ -66,10 +83,7 @@ impl LimitState {
         let stated = self.limit.quota().limit().get();
         let used = stated.saturating_sub(remaining);
         if self.flow.is_none() {
-            self.expire(now);
-            let foreign = used.saturating_sub(self.used);
-            self.count(now, foreign, now);
-            return;
+            return self.correct(used, now);
         }
         if self.others.is_none() {
             return;
