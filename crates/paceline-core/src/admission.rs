@@ -299,6 +299,27 @@ pub enum Observation {
         /// nothing new.
         receipt: Option<Receipt>,
     },
+    /// The moment at which the server was seen to count. A limit that is charged on completion
+    /// because the server was known to do so falls back to holding what calls could use, and may
+    /// return.
+    CountedOn {
+        /// Whose calls it counts.
+        key: LimitKey,
+        /// What it counts.
+        dimension: Dimension,
+        /// When.
+        moment: ChargeMoment,
+    },
+}
+
+/// When a server counts a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChargeMoment {
+    /// When it arrives.
+    Arrival,
+    /// When it is over.
+    Completion,
 }
 
 #[cfg(test)]

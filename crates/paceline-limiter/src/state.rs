@@ -46,6 +46,10 @@ pub(crate) struct LimitState {
     /// How far the clock may lag.
     staleness: Duration,
     start: Start,
+    /// Whether it was kept by Flow until it was told that the server counts on arrival.
+    fell_back: bool,
+    /// Counts the Flows it has had, as each numbers its calls anew.
+    flow_number: u32,
     /// What others are thought to count, once a refusal was not explained.
     others: Option<Box<Others>>,
     limit: Limit,
@@ -81,6 +85,7 @@ pub(crate) struct Charge {
     /// Where it stands in the window; [`HELD`] while it is held.
     stamp_ns: u64,
     flight: Option<Flight>,
+    flow_number: u32,
     /// Which limit.
     pub(crate) limit: u32,
 }
@@ -112,6 +117,8 @@ impl LimitState {
             delay_ns: 0,
             staleness,
             start: Start::NONE,
+            fell_back: false,
+            flow_number: 0,
             others: None,
             limit,
         };
@@ -265,7 +272,8 @@ impl LimitState {
         };
         self.hold(reserved);
         let flight = self.flow.as_mut().map(|flow| flow.admit(&ask(amount, demand), now));
-        Charge { limit, reserved, stamp_ns: HELD, paced, flight }
+        let flow_number = self.flow_number;
+        Charge { limit, reserved, stamp_ns: HELD, paced, flight, flow_number }
     }
 
     /// The call is leaving: what is counted on arrival is counted within the delay bound.
@@ -279,7 +287,8 @@ impl LimitState {
                 self.count(Instant::from_nanos(stamp), charge.reserved, now);
             }
         }
-        if let (Some(flow), Some(flight)) = (&mut self.flow, charge.flight) {
+        let flight = self.flight(charge);
+        if let (Some(flow), Some(flight)) = (&mut self.flow, flight) {
             flow.sent(flight, now);
         }
     }
@@ -297,7 +306,8 @@ impl LimitState {
 
     /// So much of its output has been seen.
     pub(crate) fn progress(&mut self, charge: &Charge, output: u64, now: Instant) {
-        if let (Some(flow), Some(flight)) = (&mut self.flow, charge.flight) {
+        let flight = self.flight(charge);
+        if let (Some(flow), Some(flight)) = (&mut self.flow, flight) {
             flow.progress(flight, output, now);
         }
     }
@@ -312,8 +322,9 @@ impl LimitState {
         if self.others.is_some() {
             self.note_count(now);
         }
+        let flight = self.flight(charge);
         if let Some(flow) = &mut self.flow {
-            match charge.flight {
+            match flight {
                 // It was refused: it says nothing of what its like come to.
                 Some(flight) if end.actual == Some(0) => flow.refused(flight, now),
                 Some(flight) => flow.settle(flight, end.actual, now),
@@ -336,7 +347,8 @@ impl LimitState {
         if let Some(pacer) = &mut self.pacer {
             pacer.settle(&charge.paced, 0, now);
         }
-        if let (Some(flow), Some(flight)) = (&mut self.flow, charge.flight) {
+        let flight = self.flight(charge);
+        if let (Some(flow), Some(flight)) = (&mut self.flow, flight) {
             flow.refused(flight, now);
         }
         if charge.stamp_ns == HELD {
@@ -407,6 +419,9 @@ impl LimitState {
         let paced = self.pacer.as_ref().map(|pacer| pacer.conforms_at(1)).filter(|at| *at > now);
         let is_full = free == 0 && self.flow.is_none();
         let guard = is_full.then(|| self.freed_at(self.used + 1 - self.most)).flatten();
+        let binds = self.binds(paced.is_some(), now);
+        let (in_force, others) = self.in_force();
+        let passed = self.flow.as_ref().map(|flow| flow.passed()).unwrap_or_default();
         LimitSnapshot {
             key: self.limit.key().clone(),
             dimension: self.limit.dimension(),
@@ -417,6 +432,11 @@ impl LimitState {
             held: self.held,
             free,
             next_free_at: paced.max(guard),
+            in_force,
+            others,
+            binds,
+            passed: passed.times,
+            highest: narrow(passed.highest),
         }
     }
 
@@ -513,6 +533,7 @@ impl LimitState {
                     }
                 }
                 self.flow = Some(Box::new(flow));
+                self.flow_number += 1;
             }
             (_, flow) => *flow = None,
         }

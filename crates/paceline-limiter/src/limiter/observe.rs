@@ -12,7 +12,14 @@ impl Limiter {
     ///
     /// A stated limit that is not known yet is created as the profile keeps it. A refusal widens
     /// the delay bound of the limit it names, up to [`MAX_WIDENED`](crate::MAX_WIDENED), and
-    /// where it says what the server had counted, the count is raised to that.
+    /// where it says what the server had counted, the count is raised to that. Where our own count
+    /// had not reached the limit, others are reckoned with from then on: less is in force until
+    /// time, or what the server says is left, shows that there is more. After a pause that follows,
+    /// one call goes ahead alone. Where the refusal names no limit, the fullest is meant.
+    ///
+    /// A limit kept by [`ChargeRule::Flow`](crate::ChargeRule::Flow) falls back to
+    /// [`ChargeRule::Completion`](crate::ChargeRule::Completion) when it is told that the server
+    /// counts on arrival, and returns when it is told otherwise.
     pub fn observe(&mut self, observation: &Observation, now: Instant) {
         let now = self.advance(now);
         match observation {
@@ -38,6 +45,11 @@ impl Limiter {
             Observation::Refused { key, dimension, actual, limit, receipt } => {
                 let named = Named { key, dimension: *dimension, limit: *limit };
                 self.limits.refused(&named, *actual, *receipt, now);
+            }
+            Observation::CountedOn { key, dimension, moment } => {
+                self.limits.each_named(key, Some(*dimension), |state| {
+                    state.counted_on(*moment, now);
+                });
             }
             _ => {}
         }
@@ -84,8 +96,7 @@ impl Limits {
         let (sent, charge) = call.unwrap_or((now, None));
         self.each_named(key, dimension, |state| {
             if state.place() == place {
-                let asked = charge.map_or(0, |charge| state.visible(&charge));
-                state.refused(asked, Refused { sent, actual }, now);
+                state.refused(charge.as_ref(), Refused { sent, actual }, now);
             }
         });
     }

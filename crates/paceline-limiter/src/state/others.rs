@@ -168,7 +168,7 @@ impl Others {
         let passed = now.saturating_sub(self.now);
         self.now = self.now.max(now);
         let back = |step: u64, slowness: u32| {
-            let span = u128::from(self.window) * RETURN << slowness;
+            let span = (u128::from(self.window) * RETURN) << slowness;
             narrow(u128::from(step) * u128::from(passed) / span)
         };
         let (level, extra) = (back(STEP, self.slowness), back(EXTRA, 0));
