@@ -316,7 +316,31 @@ pub enum Observation {
         actual: Option<u64>,
         /// What the server says its limit is, if it did.
         limit: Option<u64>,
+        /// The call that was refused, not settled yet: what left before others were refused says
+        /// nothing new.
+        receipt: Option<Receipt>,
     },
+    /// The moment at which the server was seen to count. A limit that is charged on completion
+    /// because the server was known to do so falls back to holding what calls could use, and may
+    /// return.
+    CountedOn {
+        /// Whose calls it counts.
+        key: LimitKey,
+        /// What it counts.
+        dimension: Dimension,
+        /// When.
+        moment: ChargeMoment,
+    },
+}
+
+/// When a server counts a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChargeMoment {
+    /// When it arrives.
+    Arrival,
+    /// When it is over.
+    Completion,
 }
 
 #[cfg(test)]

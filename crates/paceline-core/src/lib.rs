@@ -48,7 +48,7 @@ mod text;
 mod time;
 mod usage;
 
-pub use admission::{Acquire, Admission, Blocked, Observation, Refusal, RefusedBy};
+pub use admission::{Acquire, Admission, Blocked, ChargeMoment, Observation, Refusal, RefusedBy};
 pub use demand::{Amount, Class, Completion, Demand};
 pub use dimension::{CustomDimension, Dimension};
 pub use limit_key::{Caller, LimitKey, Tag};

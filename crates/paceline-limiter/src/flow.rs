@@ -24,6 +24,8 @@ use std::time::Duration;
 
 use paceline_core::{Amount, Completion, Instant, Tag};
 
+use crate::snapshot::Binds;
+
 #[path = "flow/class.rs"]
 mod class;
 #[path = "flow/cohorts.rs"]
@@ -319,6 +321,35 @@ impl Flow {
 
     /// The whole refill of [`Flow::set_factor`].
     pub(crate) const WHOLE: u32 = Credit::WHOLE;
+
+    /// How much chance makes what is counted vary: the mean of the squares of calls over their mean.
+    pub(crate) const fn varies(&self) -> u64 {
+        let mean = if self.sizes.0 == 0 { 1 } else { self.sizes.0 };
+        self.raw(self.sizes.1 / mean)
+    }
+
+    /// What keeps one more unit from leaving.
+    pub(crate) fn binds(&mut self, now: Instant) -> Option<Binds> {
+        self.advance(now);
+        let counted = self.settled.counted();
+        let guard = self.raw(self.forecast.guard());
+        if counted >= self.limit {
+            Some(Binds::Counted)
+        } else if counted.saturating_add(self.margin) >= self.limit {
+            Some(Binds::Others)
+        } else if self.credit.opens_at().is_some() {
+            Some(Binds::Pace)
+        } else if counted.saturating_add(self.margin).saturating_add(guard) >= self.limit {
+            Some(Binds::Landing)
+        } else {
+            None
+        }
+    }
+
+    /// What the server can look at of a call in flight; nothing where there is none.
+    pub(crate) fn input(&self, flight: Flight) -> u64 {
+        self.flights.get(flight).map_or(0, |call| self.raw(call.input))
+    }
 
     /// Takes in the time that has passed. Backward time stands still.
     #[inline]

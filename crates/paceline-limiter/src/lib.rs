@@ -107,7 +107,7 @@ pub use limit::{ChargeRule, Limit, LimitError, Pacing};
 pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, Served};
 pub use profile::Profile;
 pub use queue::{FairShare, Overtaking, QueuePolicy, QueuePolicyError, Ticket};
-pub use snapshot::{LimitSnapshot, Snapshot};
+pub use snapshot::{Binds, LimitSnapshot, Snapshot};
 pub use state::SavedLimit;
 
 /// The examples of the README, compiled and run.

@@ -44,4 +44,29 @@ pub struct LimitSnapshot {
     pub free: u64,
     /// When the next unit can be admitted, where that is not now and time alone brings it.
     pub next_free_at: Option<Instant>,
+    /// How much is in force: less than the quota after refusals that our own count does not explain.
+    pub in_force: u64,
+    /// What others are thought to count in the same window.
+    pub others: u64,
+    /// What keeps one more unit from being admitted now; `None` where nothing does.
+    pub binds: Option<Binds>,
+    /// How often what was counted rose above the quota, which only
+    /// [`ChargeRule::Flow`] lets it do.
+    pub passed: u64,
+    /// The most that was counted by [`ChargeRule::Flow`] in one window.
+    pub highest: u64,
+}
+
+/// What of a limit keeps a call from being admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Binds {
+    /// What is counted and held reaches the quota.
+    Counted,
+    /// It does with what others are thought to count.
+    Others,
+    /// It does with what calls in flight may land before the next one is judged.
+    Landing,
+    /// It is not time yet: the pacer, or the credit of [`ChargeRule::Flow`].
+    Pace,
 }

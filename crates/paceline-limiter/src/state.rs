@@ -6,16 +6,23 @@
 
 use std::time::Duration;
 
-use paceline_core::{Actual, Amount, Demand, Dimension, Instant, Refill, RefusedBy};
+use paceline_core::{Actual, Amount, Demand, Dimension, Instant, RefusedBy};
 
 use crate::flow::{Flight, Flow};
 use crate::limit::{ChargeRule, Limit, Pacing};
 use crate::pacer::{Paced, Pacer};
 use crate::snapshot::LimitSnapshot;
 use crate::window::Window;
+use others::Others;
+use start::Start;
 
+mod live;
+mod others;
+mod refused;
 mod saved;
+mod start;
 
+pub(crate) use refused::Refused;
 pub use saved::SavedLimit;
 
 /// A limit and all that it has seen.
@@ -43,6 +50,13 @@ pub(crate) struct LimitState {
     delay_ns: u64,
     /// How far the clock may lag.
     staleness_ns: u64,
+    start: Start,
+    /// Whether it was kept by Flow until it was told that the server counts on arrival.
+    fell_back: bool,
+    /// Counts the Flows it has had, as each numbers its calls anew.
+    flow_number: u32,
+    /// What others are thought to count, once a refusal was not explained.
+    others: Option<Box<Others>>,
     limit: Limit,
 }
 
@@ -76,6 +90,7 @@ pub(crate) struct Charge {
     /// Where it stands in the window; [`HELD`] while it is held.
     stamp_ns: u64,
     flight: Option<Flight>,
+    flow_number: u32,
     /// Which limit.
     pub(crate) limit: u32,
 }
@@ -108,6 +123,10 @@ impl LimitState {
             held: 0,
             delay_ns: 0,
             staleness_ns: nanos(staleness),
+            start: Start::NONE,
+            fell_back: false,
+            flow_number: 0,
+            others: None,
             limit,
         };
         state.counts = state.new_counts();
@@ -156,10 +175,11 @@ impl LimitState {
     /// Whether `amount` fits now, and if not, when.
     pub(crate) fn verdict(&mut self, amount: Amount, demand: &Demand, now: Instant) -> Verdict {
         let asked = amount.upper_amount();
-        if asked > self.most {
+        let stated = self.limit.quota().limit().get();
+        if asked > stated {
             return Verdict::Never;
         }
-        if self.spent().saturating_add(asked) > self.most {
+        if self.spent().saturating_add(asked) > stated {
             return Verdict::Exhausted;
         }
         let guard = self.guard(amount, demand, now);
@@ -174,9 +194,12 @@ impl LimitState {
 
     fn guard(&mut self, amount: Amount, demand: &Demand, now: Instant) -> Verdict {
         if let Some(flow) = &mut self.flow {
-            return match flow.verdict(&ask(amount, demand), now) {
-                Ok(()) => Verdict::Fits,
-                Err(until) => Verdict::NotUntil(until),
+            return match (flow.verdict(&ask(amount, demand), now), self.start.opens_at(now)) {
+                (Ok(()), None) => Verdict::Fits,
+                (Ok(()), start) => Verdict::NotUntil(start),
+                (Err(until), start) => {
+                    Verdict::NotUntil(until.map(|at| start.map_or(at, |start| at.max(start))))
+                }
             };
         }
         self.expire(now);
@@ -274,7 +297,11 @@ impl LimitState {
         let asked = amount.upper_amount();
         match &mut self.flow {
             None => self.used.saturating_add(asked) <= self.most,
-            Some(flow) => asked <= self.most && flow.verdict(&ask(amount, demand), now).is_ok(),
+            Some(flow) => {
+                asked <= self.most
+                    && self.start.opens_at(now).is_none()
+                    && flow.verdict(&ask(amount, demand), now).is_ok()
+            }
         }
     }
 
@@ -283,6 +310,8 @@ impl LimitState {
         if let (Some(flow), Some(amount)) = (&mut self.flow, demand.amount_at(self.index as usize))
         {
             charge.flight = Some(flow.admit(&ask(amount, demand), now));
+            charge.flow_number = self.flow_number;
+            self.start.leave(now);
         }
     }
 
@@ -297,8 +326,11 @@ impl LimitState {
                 self.count(Instant::from_nanos(stamp), charge.reserved, now);
             }
         }
-        if let (Some(flow), Some(flight)) = (&mut self.flow, charge.flight) {
-            flow.sent(flight, now);
+        if charge.flight.is_some() {
+            let flight = self.flight(charge);
+            if let (Some(flow), Some(flight)) = (&mut self.flow, flight) {
+                flow.sent(flight, now);
+            }
         }
     }
 
@@ -315,7 +347,8 @@ impl LimitState {
 
     /// So much of its output has been seen.
     pub(crate) fn progress(&mut self, charge: &Charge, output: u64, now: Instant) {
-        if let (Some(flow), Some(flight)) = (&mut self.flow, charge.flight) {
+        let flight = self.flight(charge);
+        if let (Some(flow), Some(flight)) = (&mut self.flow, flight) {
             flow.progress(flight, output, now);
         }
     }
@@ -330,7 +363,7 @@ impl LimitState {
             return;
         }
         let used = end.actual.unwrap_or(charge.reserved);
-        if self.flow.is_some() {
+        if self.flow.is_some() || self.others.is_some() {
             self.leave(charge, end, used, now);
         }
         if charge.stamp_ns == HELD {
@@ -346,8 +379,14 @@ impl LimitState {
     /// A call is no longer one of those that are pooled.
     #[cold]
     fn leave(&mut self, charge: &Charge, end: End, used: u64, now: Instant) {
+        if self.others.is_some() {
+            self.note_count(now);
+        }
+        let flight = self.flight(charge);
         if let Some(flow) = &mut self.flow {
-            match charge.flight {
+            match flight {
+                // It was refused: it says nothing of what its like come to.
+                Some(flight) if end.actual == Some(0) => flow.refused(flight, now),
                 Some(flight) => flow.settle(flight, end.actual, now),
                 None => flow.record_past(used, end.over, now),
             }
@@ -366,7 +405,8 @@ impl LimitState {
         if let Some(pacer) = &mut self.pacer {
             pacer.settle(&charge.paced, 0, now);
         }
-        if let (Some(flow), Some(flight)) = (&mut self.flow, charge.flight) {
+        let flight = self.flight(charge);
+        if let (Some(flow), Some(flight)) = (&mut self.flow, flight) {
             flow.refused(flight, now);
         }
         if charge.stamp_ns == HELD {
@@ -391,47 +431,6 @@ impl LimitState {
         self.count(at + Duration::from_nanos(late), amount.upper_amount(), now);
     }
 
-    /// Takes what the server says is left: what is free here is never more than that.
-    pub(crate) fn tighten(&mut self, remaining: u64, now: Instant) {
-        if self.flow.is_none() && matches!(self.counts, Counts::Window(_)) {
-            self.expire(now);
-            let foreign = self.most.saturating_sub(remaining).saturating_sub(self.used);
-            self.count(now, foreign, now);
-        }
-    }
-
-    /// Another amount, pacing, rule or delay bound for the same window.
-    pub(crate) fn set_limit(&mut self, limit: Limit, now: Instant) {
-        let old = std::mem::replace(&mut self.limit, limit);
-        match (&mut self.pacer, self.limit.rate()) {
-            (Some(pacer), Some(rate)) => pacer.set_rate(rate, now),
-            (pacer, rate) => *pacer = rate.map(Pacer::new),
-        }
-        let is_flying = |limit: &Limit| limit.rule() == ChargeRule::WhileInFlight;
-        if is_flying(&old) != is_flying(&self.limit) || is_bucket(&old) != is_bucket(&self.limit) {
-            self.counts = self.new_counts();
-            self.used = self.held;
-        }
-        self.most = self.limit.quota().limit().get();
-        self.follow(now);
-    }
-
-    /// Widens the delay bound, up to `most`.
-    pub(crate) fn widen(&mut self, most: Duration, now: Instant) {
-        let widened = (self.limit.delay_bound() * 2).min(most);
-        if widened > self.limit.delay_bound() {
-            let limit = self.limit.clone().delay(widened);
-            self.set_limit(limit, now);
-        }
-    }
-
-    /// What was spent of a quota that never comes back is forgotten.
-    pub(crate) fn renew(&mut self) -> bool {
-        let Counts::Spent(spent) = &mut self.counts else { return false };
-        self.used -= std::mem::take(spent);
-        true
-    }
-
     /// Whether it remembers nothing that could matter.
     pub(crate) fn is_idle(&mut self, now: Instant) -> bool {
         self.expire(now);
@@ -446,6 +445,9 @@ impl LimitState {
         let paced = self.pacer.as_ref().map(|pacer| pacer.conforms_at(1)).filter(|at| *at > now);
         let is_full = free == 0 && self.flow.is_none();
         let guard = is_full.then(|| self.freed_at(self.used + 1 - self.most)).flatten();
+        let binds = self.binds(paced.is_some(), now);
+        let (in_force, others) = self.in_force();
+        let passed = self.flow.as_ref().map(|flow| flow.passed()).unwrap_or_default();
         LimitSnapshot {
             key: self.limit.key().clone(),
             dimension: self.limit.dimension(),
@@ -456,6 +458,11 @@ impl LimitState {
             held: self.held,
             free,
             next_free_at: paced.max(guard),
+            in_force,
+            others,
+            binds,
+            passed: passed.times,
+            highest: narrow(passed.highest),
         }
     }
 
@@ -507,55 +514,8 @@ impl LimitState {
             self.used -= window.expire(now);
             self.steady_until = window.next_expiry_ns();
         }
-        self.quick_until = if self.flow.is_some() { 0 } else { self.steady_until };
-    }
-
-    /// The delay bound, as long as the clock may lag more.
-    fn delay(&self) -> Duration {
-        self.limit.delay_bound() + Duration::from_nanos(self.staleness_ns)
-    }
-
-    fn new_counts(&self) -> Counts {
-        let limit = &self.limit;
-        match limit.quota().refill() {
-            _ if limit.rule() == ChargeRule::WhileInFlight => Counts::InFlight,
-            _ if is_bucket(limit) => Counts::Pacer,
-            Refill::Rolling(length) => Counts::Window(Window::new(length, self.delay())),
-            _ => Counts::Spent(0),
-        }
-    }
-
-    /// Takes over what the limit says of its rule and its delay bound.
-    fn follow(&mut self, now: Instant) {
-        let delay = self.delay();
-        let delay_ns = nanos(delay);
-        let is_wider = self.delay_ns > 0 && delay_ns > self.delay_ns;
-        self.expire(now);
-        if let (Counts::Window(window), true) = (&mut self.counts, is_wider) {
-            *window = window.reaching(delay);
-        }
-        self.steady_until = match &self.counts {
-            Counts::Window(window) => window.next_expiry_ns(),
-            _ => u64::MAX,
-        };
-        self.holds = if matches!(self.counts, Counts::Pacer) { 0 } else { u64::MAX };
-        self.delay_ns = delay_ns;
-        self.on_arrival = self.limit.is_on_arrival();
-        match (self.limit.quota().window(), &mut self.flow) {
-            (Some(_), Some(flow)) if self.limit.rule() == ChargeRule::Flow => {
-                flow.set_limit(self.most, now);
-                flow.set_delay(delay, now);
-            }
-            (Some(window), None) if self.limit.rule() == ChargeRule::Flow => {
-                let mut flow = Flow::new(self.most, window, delay);
-                if let Counts::Window(counted) = &self.counts {
-                    for (leaves, amount) in counted.entries() {
-                        flow.record_past(amount, leaves - window, now);
-                    }
-                }
-                self.flow = Some(Box::new(flow));
-            }
-            (_, flow) => *flow = None,
+        if self.others.is_some() {
+            self.follow_others(now);
         }
         self.quick_until = if self.flow.is_some() { 0 } else { self.steady_until };
     }

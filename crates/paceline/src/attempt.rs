@@ -391,6 +391,10 @@ impl Client {
             message = server.message(),
             "refused"
         );
+        let hint = headers.retry_after().into_iter().chain(server.resets_in()).max();
+        if verdict == Verdict::Wait(Wait::Rate) {
+            self.rate_refused(call, reserved.receipt, &server, hint);
+        }
         if verdict == Verdict::Retry(Retry::MaybeCharged) {
             reserved.maybe_charged(Some(status.as_u16()));
         } else {
@@ -405,11 +409,7 @@ impl Client {
                 Outcome::new(id, at, Ending::Refused).status(status.as_u16())
             });
         }
-        let hint = headers.retry_after().into_iter().chain(server.resets_in()).max();
         let error = Error::server(&server).retry_in(hint);
-        if verdict == Verdict::Wait(Wait::Rate) {
-            self.rate_refused(call, &server, hint);
-        }
         let wait = match verdict {
             Verdict::Wait(Wait::Rate) => Duration::ZERO,
             Verdict::Wait(_) | Verdict::Retry(Retry::Overloaded) => self.backoff(attempt),
@@ -423,8 +423,15 @@ impl Client {
         }
     }
 
-    /// Corrects the limits a refusal names, and pauses them for everybody.
-    fn rate_refused(&self, call: &Call, server: &ServerError, hint: Option<Duration>) {
+    /// Tells the limits of a refusal, and pauses what it names for everybody. The call is not
+    /// settled yet.
+    fn rate_refused(
+        &self,
+        call: &Call,
+        receipt: Option<Receipt>,
+        server: &ServerError,
+        hint: Option<Duration>,
+    ) {
         let key = LimitKey::Model(call.shape.model().clone());
         self.learn_limits(|discover| discover.refusal(call.shape.model(), server.rates()));
         for rate in server.rates() {
@@ -433,6 +440,16 @@ impl Client {
                 dimension: Some(rate.dimension),
                 actual: Some(rate.actual),
                 limit: Some(rate.limit),
+                receipt,
+            });
+        }
+        if server.rates().is_empty() {
+            self.0.admission.observe(&Observation::Refused {
+                key: key.clone(),
+                dimension: None,
+                actual: None,
+                limit: None,
+                receipt,
             });
         }
         let refusals = self.0.refusals.fetch_add(1, Ordering::Relaxed).min(4) as u32;

@@ -158,14 +158,15 @@ impl Gate for Ours {
 
     fn refused(&mut self, pass: Receipt, _: &Call, refusal: &Refused, now: Instant) -> Duration {
         self.limiter.head_received(pass, now);
-        self.limiter.settle(pass, &used(0, 0), now);
         let observation = Observation::Refused {
             key: LimitKey::All,
             dimension: Some(refusal.dimension),
             actual: None,
             limit: None,
+            receipt: Some(pass),
         };
         self.limiter.observe(&observation, now);
+        self.limiter.settle(pass, &used(0, 0), now);
         self.pause(refusal, now);
         Duration::ZERO
     }

@@ -82,6 +82,10 @@ impl Flights {
         self.slots.get_mut(flight.0 as usize)?.as_mut()
     }
 
+    pub(super) fn get(&self, flight: Flight) -> Option<&Call> {
+        self.slots.get(flight.0 as usize)?.as_ref()
+    }
+
     pub(super) fn remove(&mut self, flight: Flight) -> Option<Call> {
         let call = self.slots.get_mut(flight.0 as usize)?.take()?;
         self.free.push(flight.0);

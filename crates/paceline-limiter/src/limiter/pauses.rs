@@ -30,7 +30,8 @@ impl Pauses {
     }
 
     /// When the pause of `key` is over, one call is to go ahead alone.
-    pub(crate) fn probe(&mut self, key: &LimitKey, dimension: Option<Dimension>) {
+    pub(crate) fn probe(&mut self, key: &LimitKey, dimension: Option<Dimension>, now: Instant) {
+        self.add(key, dimension, now);
         if let Some(pause) = self.find(key, dimension) {
             pause.probes = true;
         }
@@ -102,7 +103,7 @@ mod tests {
         let mut pauses = Pauses::default();
         let (key, demand) = (LimitKey::All, Demand::new());
         pauses.add(&key, None, at(1_000));
-        pauses.probe(&key, None);
+        pauses.probe(&key, None, at(0));
         assert_eq!(pauses.until(&demand, at(999)), Some(at(1_000)));
         assert_eq!(pauses.until(&demand, at(1_100)), None);
         pauses.admitted(&demand, at(1_100));

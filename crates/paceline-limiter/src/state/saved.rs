@@ -49,6 +49,7 @@ impl LimitState {
 
     /// Counts what was saved, `elapsed` ago.
     pub(crate) fn restore(&mut self, saved: &SavedLimit, elapsed: Duration, now: Instant) {
+        self.start.know();
         let window = self.limit.quota().window().unwrap_or_default();
         for (left, amount) in &saved.counted {
             let Some(left) = left.checked_sub(elapsed).filter(|left| !left.is_zero()) else {

@@ -3,6 +3,7 @@
 mod examples;
 mod keyed;
 mod oracle;
+mod others;
 mod pages;
 mod peers;
 mod promises;
