@@ -477,14 +477,14 @@ impl Flow {
         }
     }
 
-    /// What a window to come may be expected to hold: the limit, and as much as chance makes windows
-    /// of independent calls vary. The deviation is that of a window at full use.
+    /// What a window to come may come to: the limit, 2.3 times the deviation of a window of
+    /// independent calls at full use, and 7/8 of its square over the limit, because sums of few calls
+    /// are skew.
     fn crest(&self) -> u64 {
         let mean_square = self.sizes.1 / self.sizes.0.max(1);
         let variance = mean_square.saturating_mul(self.limit >> self.scale);
-        // One and a half deviations.
-        let chance = (variance.saturating_mul(9) / 4).isqrt();
-        self.limit.saturating_add(self.raw(chance))
+        let chance = variance.isqrt().saturating_mul(23) / 10;
+        self.limit.saturating_add(self.raw(chance + mean_square / 8 * 7))
     }
 
     /// In other units for what is estimated.

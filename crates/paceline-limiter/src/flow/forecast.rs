@@ -17,8 +17,9 @@ pub(super) struct Forecast {
     most: u64,
     /// Of all that may land, with room for chance.
     guard: u64,
-    /// Expected by each quarter of the window.
+    /// Expected by each quarter of the window, and room for chance in that.
     quarters: [u64; 4],
+    chances: [u64; 4],
 }
 
 /// What time is for a sweep.
@@ -34,6 +35,8 @@ pub(super) struct Sight {
 struct Sweep<'a> {
     sum: &'a mut Forecast,
     quarter: usize,
+    /// The variance by that quarter.
+    variance: u64,
 }
 
 /// Where a group is on a curve, and where the moments looked ahead to are.
@@ -58,12 +61,15 @@ impl Forecast {
     pub(super) fn sweep(&mut self, classes: &mut [Class], sight: &Sight, quarter: usize) {
         (self.mean, self.variance, self.most) = (0, 0, 0);
         self.quarters[quarter - 1] = 0;
-        let mut sweep = Sweep { sum: self, quarter };
+        let mut sweep = Sweep { sum: self, quarter, variance: 0 };
         for class in classes {
             class.refresh(&sight.reach);
             sweep.cohorts(class, sight);
             sweep.streams(class, sight);
         }
+        let variance = sweep.variance;
+        // Two and a half deviations.
+        self.chances[quarter - 1] = (variance.saturating_mul(25) / 4).isqrt();
         self.sum();
     }
 
@@ -111,16 +117,18 @@ impl Forecast {
         self.guard
     }
 
-    /// What is expected to land by a quarter of the window, from 1.
+    /// What may land by a quarter of the window, from 1.
     #[inline]
     pub(super) const fn by_quarter(&self, quarter: usize) -> u64 {
-        self.quarters[quarter - 1]
+        self.quarters[quarter - 1] + self.chances[quarter - 1]
     }
 
     fn sum(&mut self) {
-        // Three deviations, rounded up.
-        let chance = self.variance.saturating_mul(9).isqrt() + 1;
-        self.guard = self.most.saturating_add(self.mean).saturating_add(chance);
+        // Two deviations, rounded up, and four fifths of the largest: the rest of it has to meet with
+        // the rest of them.
+        let chance = self.variance.saturating_mul(4).isqrt() + 1;
+        let most = self.most.saturating_mul(4).div_ceil(5);
+        self.guard = most.saturating_add(self.mean).saturating_add(chance);
     }
 }
 
@@ -164,6 +172,7 @@ impl Sweep<'_> {
         sum.variance = sum.variance.saturating_add(here.variance(&soon, reciprocal, group));
         let later = curve.ahead(spot.later);
         sum.quarters[self.quarter - 1] += here.mean(&later, reciprocal, group);
+        self.variance = self.variance.saturating_add(here.variance(&later, reciprocal, group));
     }
 }
 
