@@ -347,9 +347,16 @@ impl Flow {
             return;
         }
         self.sight.now = self.now;
-        let quarter = usize::try_from(tick % 4).unwrap_or(0) + 1;
-        self.forecast.sweep(&mut self.classes, &self.sight, quarter);
-        self.crest = self.crest();
+        // What is far changes slowly, and what calls come to still more so: by turns.
+        let turn = usize::try_from(tick % 8).unwrap_or(0);
+        let quarter = (turn % 2 == 1).then_some(turn / 2 + 1);
+        if quarter.is_none() {
+            for class in &mut self.classes {
+                class.refresh(&self.sight.reach);
+            }
+            self.crest = self.crest();
+        }
+        self.forecast.sweep(&self.classes, &self.sight, quarter);
     }
 
     /// Looks at everything again.
@@ -360,8 +367,11 @@ impl Flow {
         let reach = [soon, window / 4, window / 2, window / 4 * 3, window];
         self.sight.now = self.now;
         self.sight.reach = reach.map(|ahead| self.sight.key(ahead));
+        for class in &mut self.classes {
+            class.refresh(&self.sight.reach);
+        }
         for quarter in 1..=4 {
-            self.forecast.sweep(&mut self.classes, &self.sight, quarter);
+            self.forecast.sweep(&self.classes, &self.sight, Some(quarter));
         }
         self.crest = self.crest();
     }
@@ -477,14 +487,14 @@ impl Flow {
         }
     }
 
-    /// What a window to come may come to: the limit, 2.3 times the deviation of a window of
-    /// independent calls at full use, and 7/8 of its square over the limit, because sums of few calls
+    /// What a window to come may come to: the limit, 1.8 times the deviation of a window of
+    /// independent calls at full use, and 4/3 of its square over the limit, because sums of few calls
     /// are skew.
     fn crest(&self) -> u64 {
         let mean_square = self.sizes.1 / self.sizes.0.max(1);
         let variance = mean_square.saturating_mul(self.limit >> self.scale);
-        let chance = variance.isqrt().saturating_mul(23) / 10;
-        self.limit.saturating_add(self.raw(chance + mean_square / 8 * 7))
+        let chance = variance.isqrt().saturating_mul(9) / 5;
+        self.limit.saturating_add(self.raw(chance + mean_square / 3 * 4))
     }
 
     /// In other units for what is estimated.

@@ -6,7 +6,7 @@
 use paceline_core::Tag;
 
 use super::cohorts::Cohorts;
-use super::curve::{Curve, Group, begins, place};
+use super::curve::{Curve, Part, begins, place};
 use super::streams::{Pace, Streams};
 
 /// What a call that has not been sent yet is thought to be, scaled.
@@ -19,14 +19,6 @@ pub(super) struct Outlook {
     /// When it is over at the soonest and at the latest, as keys of ages.
     pub(super) earliest: u64,
     pub(super) latest: u64,
-}
-
-/// What a call sent now would have landed by a moment.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Fresh {
-    /// In 65,536ths.
-    chance: u64,
-    output: u64,
 }
 
 /// The moments that are looked ahead to, as keys of ages: the next answers, then each quarter of
@@ -54,15 +46,7 @@ pub(super) struct Class {
     pub(super) streams: Option<Streams>,
     /// How long nothing is seen of a call, at the least.
     silence: Option<u64>,
-    fresh: [Fresh; 5],
-}
-
-impl Fresh {
-    /// With this input, rounded up.
-    #[inline]
-    pub(super) const fn amount(&self, input: u64) -> u64 {
-        ((input * self.chance) >> 16) + self.output
-    }
+    fresh: [Part; 5],
 }
 
 impl Class {
@@ -81,7 +65,7 @@ impl Class {
             cohorts: Cohorts::default(),
             streams: None,
             silence: None,
-            fresh: [Fresh::default(); 5],
+            fresh: [Part::default(); 5],
         };
         class.refresh(reach);
         class
@@ -134,19 +118,14 @@ impl Class {
         }
         let start = self.by_age.ahead(0);
         let Some(reciprocal) = start.reciprocal() else { return };
-        // The chance is the mean of a group of inputs of 65,536, less its output.
-        let one = Group { calls: 1, input: 0, squares: 0 };
         for (fresh, key) in self.fresh.iter_mut().zip(reach) {
-            let later = self.by_age.ahead(*key);
-            fresh.output = start.mean(&later, reciprocal, &one);
-            let input = Group { input: 1 << 16, ..Group::default() };
-            fresh.chance = start.mean(&later, reciprocal, &input);
+            *fresh = start.part(&self.by_age.ahead(*key), reciprocal);
         }
     }
 
     /// By the moments looked ahead to.
     #[inline]
-    pub(super) const fn fresh(&self) -> &[Fresh; 5] {
+    pub(super) const fn fresh(&self) -> &[Part; 5] {
         &self.fresh
     }
 

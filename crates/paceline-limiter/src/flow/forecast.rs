@@ -34,8 +34,9 @@ pub(super) struct Sight {
 /// What a sweep adds up for one group after the other.
 struct Sweep<'a> {
     sum: &'a mut Forecast,
-    quarter: usize,
-    /// The variance by that quarter.
+    quarter: Option<usize>,
+    /// Expected by that quarter, and the variance.
+    mean: u64,
     variance: u64,
 }
 
@@ -57,19 +58,21 @@ impl Sight {
 }
 
 impl Forecast {
-    /// Looks at all calls again: at what may land soon, and at one quarter of the window.
-    pub(super) fn sweep(&mut self, classes: &mut [Class], sight: &Sight, quarter: usize) {
+    /// Looks at all calls again: at what may land soon, and where one is named, by a quarter of the
+    /// window, from 1.
+    pub(super) fn sweep(&mut self, classes: &[Class], sight: &Sight, quarter: Option<usize>) {
         (self.mean, self.variance, self.most) = (0, 0, 0);
-        self.quarters[quarter - 1] = 0;
-        let mut sweep = Sweep { sum: self, quarter, variance: 0 };
+        let mut sweep = Sweep { sum: self, quarter, mean: 0, variance: 0 };
         for class in classes {
-            class.refresh(&sight.reach);
             sweep.cohorts(class, sight);
             sweep.streams(class, sight);
         }
-        let variance = sweep.variance;
-        // Two and a half deviations.
-        self.chances[quarter - 1] = (variance.saturating_mul(25) / 4).isqrt();
+        let (mean, variance) = (sweep.mean, sweep.variance);
+        if let Some(quarter) = quarter {
+            self.quarters[quarter - 1] = mean;
+            // Two deviations.
+            self.chances[quarter - 1] = variance.saturating_mul(4).isqrt();
+        }
         self.sum();
     }
 
@@ -134,7 +137,7 @@ impl Forecast {
 
 impl Sweep<'_> {
     fn cohorts(&mut self, class: &Class, sight: &Sight) {
-        let (soon, later) = (sight.reach[0], sight.reach[self.quarter]);
+        let (soon, later) = (sight.reach[0], sight.reach[self.quarter.unwrap_or(0)]);
         for cohort in class.cohorts.iter() {
             let here = sight.key(sight.now.saturating_sub(cohort.middle()));
             let oldest = sight.key(sight.now.saturating_sub(cohort.begins));
@@ -148,7 +151,7 @@ impl Sweep<'_> {
         for strand in streams.iter() {
             let here = strand.position(sight.now, sight.shift);
             let reach = |at: usize| here + run(strand.speed(), sight.reach[at]);
-            let (soon, later) = (reach(0), reach(self.quarter));
+            let (soon, later) = (reach(0), reach(self.quarter.unwrap_or(0)));
             // Of several, one may be as much ahead as a bin is wide.
             let ahead = if strand.group.calls > 1 { here / 8 } else { 0 };
             let spot = Spot { here, soon, later, first: soon + ahead };
@@ -164,15 +167,17 @@ impl Sweep<'_> {
         let Some(reciprocal) = here.reciprocal() else {
             let all = overdue(curve, group);
             sum.mean += all;
-            sum.quarters[self.quarter - 1] += all;
+            self.mean += all;
             return;
         };
-        let soon = curve.ahead(spot.soon);
-        sum.mean += here.mean(&soon, reciprocal, group);
-        sum.variance = sum.variance.saturating_add(here.variance(&soon, reciprocal, group));
-        let later = curve.ahead(spot.later);
-        sum.quarters[self.quarter - 1] += here.mean(&later, reciprocal, group);
-        self.variance = self.variance.saturating_add(here.variance(&later, reciprocal, group));
+        let soon = here.part(&curve.ahead(spot.soon), reciprocal);
+        sum.mean += soon.mean(group);
+        sum.variance = sum.variance.saturating_add(soon.variance(group));
+        if self.quarter.is_some() {
+            let later = here.part(&curve.ahead(spot.later), reciprocal);
+            self.mean += later.mean(group);
+            self.variance = self.variance.saturating_add(later.variance(group));
+        }
     }
 }
 
@@ -180,7 +185,7 @@ impl Sweep<'_> {
 fn means(curve: &Curve, here: u64, reach: &Reach, group: &Group) -> Reach {
     let ahead = curve.ahead(here);
     match ahead.reciprocal() {
-        Some(reciprocal) => reach.map(|key| ahead.mean(&curve.ahead(key), reciprocal, group)),
+        Some(reciprocal) => reach.map(|key| ahead.part(&curve.ahead(key), reciprocal).mean(group)),
         None => [overdue(curve, group); 5],
     }
 }
