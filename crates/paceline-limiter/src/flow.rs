@@ -41,7 +41,7 @@ mod settled;
 #[path = "flow/streams.rs"]
 mod streams;
 
-use class::{Class, MOST_OUTPUT, Outlook};
+use class::{Class, MOST_OUTPUT, Outlook, Soon};
 use credit::{Credit, Peak, Rates};
 use flights::{Call, Flights, Seen};
 use forecast::{Forecast, Sight};
@@ -351,8 +351,9 @@ impl Flow {
         let turn = usize::try_from(tick % 8).unwrap_or(0);
         let quarter = (turn % 2 == 1).then_some(turn / 2 + 1);
         if quarter.is_none() {
+            let soon = if turn == 0 { Soon::Yes } else { Soon::No };
             for class in &mut self.classes {
-                class.refresh(&self.sight.reach);
+                class.refresh(&self.sight.reach, soon);
             }
             self.crest = self.crest();
         }
@@ -368,7 +369,7 @@ impl Flow {
         self.sight.now = self.now;
         self.sight.reach = reach.map(|ahead| self.sight.key(ahead));
         for class in &mut self.classes {
-            class.refresh(&self.sight.reach);
+            class.refresh(&self.sight.reach, Soon::Yes);
         }
         for quarter in 1..=4 {
             self.forecast.sweep(&self.classes, &self.sight, Some(quarter));

@@ -25,6 +25,13 @@ pub(super) struct Outlook {
 /// the window.
 pub(super) type Reach = [u64; 5];
 
+/// Whether what is remembered in full is looked at too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Soon {
+    Yes,
+    No,
+}
+
 /// One class of calls.
 #[derive(Clone, Debug)]
 pub(super) struct Class {
@@ -67,7 +74,7 @@ impl Class {
             silence: None,
             fresh: [Part::default(); 5],
         };
-        class.refresh(reach);
+        class.refresh(reach, Soon::Yes);
         class
     }
 
@@ -98,10 +105,13 @@ impl Class {
         }
     }
 
-    /// Builds the curves again where enough is new.
+    /// Builds the curves again where enough is new. Not `soon`, a full sample waits for the next
+    /// occasion.
     #[inline]
-    pub(super) fn refresh(&mut self, reach: &Reach) {
-        if self.changed > 0 && self.changed * FRESHNESS >= self.sample.len() {
+    pub(super) fn refresh(&mut self, reach: &Reach, soon: Soon) {
+        let is_full = self.sample.len() == SAMPLE;
+        let is_time = soon == Soon::Yes || !is_full;
+        if is_time && self.changed > 0 && self.changed * FRESHNESS >= self.sample.len() {
             self.rebuild(reach);
         }
     }

@@ -152,8 +152,8 @@ impl Sweep<'_> {
             let here = strand.position(sight.now, sight.shift);
             let reach = |at: usize| here + run(strand.speed(), sight.reach[at]);
             let (soon, later) = (reach(0), reach(self.quarter.unwrap_or(0)));
-            // Of several, one may be as much ahead as a bin is wide.
-            let ahead = if strand.group.calls > 1 { here / 8 } else { 0 };
+            // Of several, one may be as much ahead as a strand is wide.
+            let ahead = if strand.group.calls > 1 { here / 4 } else { 0 };
             let spot = Spot { here, soon, later, first: soon + ahead };
             self.group(curve, &spot, &strand.group, strand.largest);
         }
