@@ -234,7 +234,7 @@ impl Class {
 /// one, ending the later the longer they are, as at a constant speed.
 fn priors(outlook: &Outlook) -> Vec<u32> {
     let span = outlook.latest.saturating_sub(outlook.earliest);
-    let calls = QUANTILES.iter().cycle().take(PRIORS).map(|quantile| {
+    let calls = QUANTILES.iter().cycle().take(PRIORS - 1).map(|quantile| {
         let away = outlook.spread * quantile.unsigned_abs() / 1_000;
         let output =
             if *quantile < 0 { outlook.output.saturating_sub(away) } else { outlook.output + away };
@@ -243,7 +243,8 @@ fn priors(outlook: &Outlook) -> Vec<u32> {
         let age = outlook.earliest.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
         pack(place(age).0, output)
     });
-    calls.collect()
+    // One is as long as it can be, so that nothing is taken for overdue before that.
+    calls.chain([pack(place(outlook.latest).0, outlook.most)]).collect()
 }
 
 fn pack(bin: usize, output: u64) -> u32 {

@@ -127,10 +127,10 @@ impl Forecast {
     }
 
     fn sum(&mut self) {
-        // Two deviations, rounded up, and four fifths of the largest: the rest of it has to meet with
+        // Two deviations, rounded up, and five sixths of the largest: the rest of it has to meet with
         // the rest of them.
         let chance = self.variance.saturating_mul(4).isqrt() + 1;
-        let most = self.most.saturating_mul(4).div_ceil(5);
+        let most = self.most.saturating_mul(5).div_ceil(6);
         self.guard = most.saturating_add(self.mean).saturating_add(chance);
     }
 }
