@@ -43,7 +43,7 @@ mod settled;
 #[path = "flow/streams.rs"]
 mod streams;
 
-use class::{Class, MOST_OUTPUT, Outlook};
+use class::{Class, MOST_OUTPUT, Outlook, Soon};
 use credit::{Credit, Peak, Rates};
 use flights::{Call, Flights, Seen};
 use forecast::{Forecast, Sight};
@@ -378,9 +378,17 @@ impl Flow {
             return;
         }
         self.sight.now = self.now;
-        let quarter = usize::try_from(tick % 4).unwrap_or(0) + 1;
-        self.forecast.sweep(&mut self.classes, &self.sight, quarter);
-        self.crest = self.crest();
+        // What is far changes slowly, and what calls come to still more so: by turns.
+        let turn = usize::try_from(tick % 8).unwrap_or(0);
+        let quarter = (turn % 2 == 1).then_some(turn / 2 + 1);
+        if quarter.is_none() {
+            let soon = if turn == 0 { Soon::Yes } else { Soon::No };
+            for class in &mut self.classes {
+                class.refresh(&self.sight.reach, soon);
+            }
+            self.crest = self.crest();
+        }
+        self.forecast.sweep(&self.classes, &self.sight, quarter);
     }
 
     /// Looks at everything again.
@@ -391,8 +399,11 @@ impl Flow {
         let reach = [soon, window / 4, window / 2, window / 4 * 3, window];
         self.sight.now = self.now;
         self.sight.reach = reach.map(|ahead| self.sight.key(ahead));
+        for class in &mut self.classes {
+            class.refresh(&self.sight.reach, Soon::Yes);
+        }
         for quarter in 1..=4 {
-            self.forecast.sweep(&mut self.classes, &self.sight, quarter);
+            self.forecast.sweep(&self.classes, &self.sight, Some(quarter));
         }
         self.crest = self.crest();
     }
@@ -508,14 +519,14 @@ impl Flow {
         }
     }
 
-    /// What a window to come may be expected to hold: the limit, and as much as chance makes windows
-    /// of independent calls vary. The deviation is that of a window at full use.
+    /// What a window to come may come to: the limit, 1.8 times the deviation of a window of
+    /// independent calls at full use, and 4/3 of its square over the limit, because sums of few calls
+    /// are skew.
     fn crest(&self) -> u64 {
         let mean_square = self.sizes.1 / self.sizes.0.max(1);
         let variance = mean_square.saturating_mul(self.limit >> self.scale);
-        // One and a half deviations.
-        let chance = (variance.saturating_mul(9) / 4).isqrt();
-        self.limit.saturating_add(self.raw(chance))
+        let chance = variance.isqrt().saturating_mul(9) / 5;
+        self.limit.saturating_add(self.raw(chance + mean_square / 3 * 4))
     }
 
     /// In other units for what is estimated.

@@ -6,7 +6,7 @@
 use paceline_core::Tag;
 
 use super::cohorts::Cohorts;
-use super::curve::{Curve, Group, begins, place};
+use super::curve::{Curve, Part, begins, place};
 use super::streams::{Pace, Streams};
 
 /// What a call that has not been sent yet is thought to be, scaled.
@@ -21,17 +21,16 @@ pub(super) struct Outlook {
     pub(super) latest: u64,
 }
 
-/// What a call sent now would have landed by a moment.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Fresh {
-    /// In 65,536ths.
-    chance: u64,
-    output: u64,
-}
-
 /// The moments that are looked ahead to, as keys of ages: the next answers, then each quarter of
 /// the window.
 pub(super) type Reach = [u64; 5];
+
+/// Whether what is remembered in full is looked at too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Soon {
+    Yes,
+    No,
+}
 
 /// One class of calls.
 #[derive(Clone, Debug)]
@@ -54,15 +53,7 @@ pub(super) struct Class {
     pub(super) streams: Option<Streams>,
     /// How long nothing is seen of a call, at the least.
     silence: Option<u64>,
-    fresh: [Fresh; 5],
-}
-
-impl Fresh {
-    /// With this input, rounded up.
-    #[inline]
-    pub(super) const fn amount(&self, input: u64) -> u64 {
-        ((input * self.chance) >> 16) + self.output
-    }
+    fresh: [Part; 5],
 }
 
 impl Class {
@@ -81,9 +72,9 @@ impl Class {
             cohorts: Cohorts::default(),
             streams: None,
             silence: None,
-            fresh: [Fresh::default(); 5],
+            fresh: [Part::default(); 5],
         };
-        class.refresh(reach);
+        class.refresh(reach, Soon::Yes);
         class
     }
 
@@ -114,10 +105,13 @@ impl Class {
         }
     }
 
-    /// Builds the curves again where enough is new.
+    /// Builds the curves again where enough is new. Not `soon`, a full sample waits for the next
+    /// occasion.
     #[inline]
-    pub(super) fn refresh(&mut self, reach: &Reach) {
-        if self.changed > 0 && self.changed * FRESHNESS >= self.sample.len() {
+    pub(super) fn refresh(&mut self, reach: &Reach, soon: Soon) {
+        let is_full = self.sample.len() == SAMPLE;
+        let is_time = soon == Soon::Yes || !is_full;
+        if is_time && self.changed > 0 && self.changed * FRESHNESS >= self.sample.len() {
             self.rebuild(reach);
         }
     }
@@ -134,19 +128,14 @@ impl Class {
         }
         let start = self.by_age.ahead(0);
         let Some(reciprocal) = start.reciprocal() else { return };
-        // The chance is the mean of a group of inputs of 65,536, less its output.
-        let one = Group { calls: 1, input: 0, squares: 0 };
         for (fresh, key) in self.fresh.iter_mut().zip(reach) {
-            let later = self.by_age.ahead(*key);
-            fresh.output = start.mean(&later, reciprocal, &one);
-            let input = Group { input: 1 << 16, ..Group::default() };
-            fresh.chance = start.mean(&later, reciprocal, &input);
+            *fresh = start.part(&self.by_age.ahead(*key), reciprocal);
         }
     }
 
     /// By the moments looked ahead to.
     #[inline]
-    pub(super) const fn fresh(&self) -> &[Fresh; 5] {
+    pub(super) const fn fresh(&self) -> &[Part; 5] {
         &self.fresh
     }
 
@@ -245,7 +234,7 @@ impl Class {
 /// one, ending the later the longer they are, as at a constant speed.
 fn priors(outlook: &Outlook) -> Vec<u32> {
     let span = outlook.latest.saturating_sub(outlook.earliest);
-    let calls = QUANTILES.iter().cycle().take(PRIORS).map(|quantile| {
+    let calls = QUANTILES.iter().cycle().take(PRIORS - 1).map(|quantile| {
         let away = outlook.spread * quantile.unsigned_abs() / 1_000;
         let output =
             if *quantile < 0 { outlook.output.saturating_sub(away) } else { outlook.output + away };
@@ -254,7 +243,8 @@ fn priors(outlook: &Outlook) -> Vec<u32> {
         let age = outlook.earliest.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
         pack(place(age).0, output)
     });
-    calls.collect()
+    // One is as long as it can be, so that nothing is taken for overdue before that.
+    calls.chain([pack(place(outlook.latest).0, outlook.most)]).collect()
 }
 
 fn pack(bin: usize, output: u64) -> u32 {

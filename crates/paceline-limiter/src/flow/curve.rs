@@ -33,6 +33,16 @@ pub(super) struct Ahead {
     squares: u64,
 }
 
+/// What a call lands in some time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Part {
+    /// In 2^24ths.
+    chance: u64,
+    /// Mean output, in 256ths, and mean square; what does not land counts as zero.
+    output: u64,
+    squares: u64,
+}
+
 /// Calls in flight, as sums.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Group {
@@ -123,28 +133,42 @@ impl Ahead {
         if self.calls < 128 { None } else { Some((1 << 40) / self.calls) }
     }
 
-    /// What a group of which each call is here lands before `later`, rounded up.
+    /// What a call that is here lands before `later`.
     #[inline]
-    pub(super) fn mean(&self, later: &Self, reciprocal: u64, group: &Group) -> u64 {
-        let chance = self.calls - later.calls;
-        let output = self.sum - later.sum;
-        let sum = group.input.saturating_mul(chance).saturating_add(group.calls * output);
-        scale(sum, reciprocal) + 1
+    pub(super) const fn part(&self, later: &Self, reciprocal: u64) -> Part {
+        Part {
+            chance: scale((self.calls - later.calls) << 24, reciprocal),
+            output: scale((self.sum - later.sum) << 8, reciprocal),
+            squares: scale(self.squares - later.squares, reciprocal) << 8,
+        }
+    }
+}
+
+impl Part {
+    /// Of all calls of a group, rounded up.
+    #[inline]
+    pub(super) const fn mean(&self, group: &Group) -> u64 {
+        (group.calls.saturating_mul(self.output) >> 8)
+            + ((group.input as u128 * self.chance as u128) >> 24) as u64
+            + 1
     }
 
-    /// The variance of that.
+    /// Of a single call with this input.
     #[inline]
-    pub(super) fn variance(&self, later: &Self, reciprocal: u64, group: &Group) -> u64 {
-        // The chance in 65,536ths, the mean output and its mean square, those that do not land
-        // counted as zero.
-        let chance = scale((self.calls - later.calls) << 16, reciprocal).min(1 << 16);
-        let output = scale(self.sum - later.sum, reciprocal);
-        let squares = scale(self.squares - later.squares, reciprocal) << 8;
-        let rest = (1 << 16) - chance;
-        let outputs = group.calls.saturating_mul(squares.saturating_sub(output * output));
-        let both = u128::from(group.input.saturating_mul(output)) * u128::from(2 * rest) >> 16;
-        let inputs = u128::from(group.squares) * u128::from(chance * rest) >> 32;
-        u64::try_from(both + inputs).unwrap_or(u64::MAX).saturating_add(outputs)
+    pub(super) const fn amount(&self, input: u64) -> u64 {
+        (self.output >> 8) + ((input * self.chance) >> 24) + 1
+    }
+
+    /// The variance of that of a group.
+    #[inline]
+    pub(super) const fn variance(&self, group: &Group) -> u64 {
+        let output = self.output >> 8;
+        let rest = (1_u64 << 24).saturating_sub(self.chance) as u128;
+        let outputs = group.calls as u128 * self.squares.saturating_sub(output * output) as u128;
+        let both = (group.input as u128 * output as u128 * 2) * rest >> 24;
+        let inputs = (group.squares as u128 * self.chance as u128 >> 24) * rest >> 24;
+        let sum = outputs + both + inputs;
+        if sum >> 60 == 0 { sum as u64 } else { 1 << 60 }
     }
 }
 
@@ -185,10 +209,11 @@ mod tests {
         let reciprocal = here.reciprocal().expect("four are left");
         let group = Group { calls: 10, input: 500, squares: 25_000 };
         // Half of them land, with 400 or 500 and an input of 50.
-        let mean = here.mean(&later, reciprocal, &group);
+        let part = here.part(&later, reciprocal);
+        let mean = part.mean(&group);
         assert!((2_500..=2_502).contains(&mean), "{mean}");
         // A call is 0, 0, 450 or 550: the variance is 63,750, of ten 637,500.
-        let variance = here.variance(&later, reciprocal, &group);
+        let variance = part.variance(&group);
         assert!((625_000..=645_000).contains(&variance), "{variance}");
         assert_eq!(curve.most(3 * 256), 200);
         assert!(curve.ahead(8 * 256).reciprocal().is_none());

@@ -17,8 +17,9 @@ pub(super) struct Forecast {
     most: u64,
     /// Of all that may land, with room for chance.
     guard: u64,
-    /// Expected by each quarter of the window.
+    /// Expected by each quarter of the window, and room for chance in that.
     quarters: [u64; 4],
+    chances: [u64; 4],
 }
 
 /// What time is for a sweep.
@@ -33,7 +34,10 @@ pub(super) struct Sight {
 /// What a sweep adds up for one group after the other.
 struct Sweep<'a> {
     sum: &'a mut Forecast,
-    quarter: usize,
+    quarter: Option<usize>,
+    /// Expected by that quarter, and the variance.
+    mean: u64,
+    variance: u64,
 }
 
 /// Where a group is on a curve, and where the moments looked ahead to are.
@@ -54,15 +58,20 @@ impl Sight {
 }
 
 impl Forecast {
-    /// Looks at all calls again: at what may land soon, and at one quarter of the window.
-    pub(super) fn sweep(&mut self, classes: &mut [Class], sight: &Sight, quarter: usize) {
+    /// Looks at all calls again: at what may land soon, and where one is named, by a quarter of the
+    /// window, from 1.
+    pub(super) fn sweep(&mut self, classes: &[Class], sight: &Sight, quarter: Option<usize>) {
         (self.mean, self.variance, self.most) = (0, 0, 0);
-        self.quarters[quarter - 1] = 0;
-        let mut sweep = Sweep { sum: self, quarter };
+        let mut sweep = Sweep { sum: self, quarter, mean: 0, variance: 0 };
         for class in classes {
-            class.refresh(&sight.reach);
             sweep.cohorts(class, sight);
             sweep.streams(class, sight);
+        }
+        let (mean, variance) = (sweep.mean, sweep.variance);
+        if let Some(quarter) = quarter {
+            self.quarters[quarter - 1] = mean;
+            // Two deviations.
+            self.chances[quarter - 1] = variance.saturating_mul(4).isqrt();
         }
         self.sum();
     }
@@ -111,22 +120,24 @@ impl Forecast {
         self.guard
     }
 
-    /// What is expected to land by a quarter of the window, from 1.
+    /// What may land by a quarter of the window, from 1.
     #[inline]
     pub(super) const fn by_quarter(&self, quarter: usize) -> u64 {
-        self.quarters[quarter - 1]
+        self.quarters[quarter - 1] + self.chances[quarter - 1]
     }
 
     fn sum(&mut self) {
-        // Three deviations, rounded up.
-        let chance = self.variance.saturating_mul(9).isqrt() + 1;
-        self.guard = self.most.saturating_add(self.mean).saturating_add(chance);
+        // Two deviations, rounded up, and five sixths of the largest: the rest of it has to meet with
+        // the rest of them.
+        let chance = self.variance.saturating_mul(4).isqrt() + 1;
+        let most = self.most.saturating_mul(5).div_ceil(6);
+        self.guard = most.saturating_add(self.mean).saturating_add(chance);
     }
 }
 
 impl Sweep<'_> {
     fn cohorts(&mut self, class: &Class, sight: &Sight) {
-        let (soon, later) = (sight.reach[0], sight.reach[self.quarter]);
+        let (soon, later) = (sight.reach[0], sight.reach[self.quarter.unwrap_or(0)]);
         for cohort in class.cohorts.iter() {
             let here = sight.key(sight.now.saturating_sub(cohort.middle()));
             let oldest = sight.key(sight.now.saturating_sub(cohort.begins));
@@ -140,9 +151,9 @@ impl Sweep<'_> {
         for strand in streams.iter() {
             let here = strand.position(sight.now, sight.shift);
             let reach = |at: usize| here + run(strand.speed(), sight.reach[at]);
-            let (soon, later) = (reach(0), reach(self.quarter));
-            // Of several, one may be as much ahead as a bin is wide.
-            let ahead = if strand.group.calls > 1 { here / 8 } else { 0 };
+            let (soon, later) = (reach(0), reach(self.quarter.unwrap_or(0)));
+            // Of several, one may be as much ahead as a strand is wide.
+            let ahead = if strand.group.calls > 1 { here / 4 } else { 0 };
             let spot = Spot { here, soon, later, first: soon + ahead };
             self.group(curve, &spot, &strand.group, strand.largest);
         }
@@ -156,14 +167,17 @@ impl Sweep<'_> {
         let Some(reciprocal) = here.reciprocal() else {
             let all = overdue(curve, group);
             sum.mean += all;
-            sum.quarters[self.quarter - 1] += all;
+            self.mean += all;
             return;
         };
-        let soon = curve.ahead(spot.soon);
-        sum.mean += here.mean(&soon, reciprocal, group);
-        sum.variance = sum.variance.saturating_add(here.variance(&soon, reciprocal, group));
-        let later = curve.ahead(spot.later);
-        sum.quarters[self.quarter - 1] += here.mean(&later, reciprocal, group);
+        let soon = here.part(&curve.ahead(spot.soon), reciprocal);
+        sum.mean += soon.mean(group);
+        sum.variance = sum.variance.saturating_add(soon.variance(group));
+        if self.quarter.is_some() {
+            let later = here.part(&curve.ahead(spot.later), reciprocal);
+            self.mean += later.mean(group);
+            self.variance = self.variance.saturating_add(later.variance(group));
+        }
     }
 }
 
@@ -171,7 +185,7 @@ impl Sweep<'_> {
 fn means(curve: &Curve, here: u64, reach: &Reach, group: &Group) -> Reach {
     let ahead = curve.ahead(here);
     match ahead.reciprocal() {
-        Some(reciprocal) => reach.map(|key| ahead.mean(&curve.ahead(key), reciprocal, group)),
+        Some(reciprocal) => reach.map(|key| ahead.part(&curve.ahead(key), reciprocal).mean(group)),
         None => [overdue(curve, group); 5],
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Strand {
 /// Every call in flight whose progress is seen.
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
-    strands: Box<[Strand; BINS]>,
+    strands: Box<[Strand; STRANDS]>,
     shift: u32,
     pub(super) calls: u64,
 }
@@ -66,11 +66,11 @@ impl Strand {
 
 impl Streams {
     pub(super) fn new(shift: u32) -> Self {
-        Self { strands: Box::new([Strand::default(); BINS]), shift, calls: 0 }
+        Self { strands: Box::new([Strand::default(); STRANDS]), shift, calls: 0 }
     }
 
     pub(super) fn add(&mut self, pace: &Pace, input: u64) {
-        let strand = &mut self.strands[place(pace.position).0];
+        let strand = &mut self.strands[place(pace.position).0 / BINS_EACH];
         strand.group.calls += 1;
         strand.group.input += input;
         strand.group.squares = strand.group.squares.saturating_add(input * input);
@@ -81,7 +81,7 @@ impl Streams {
     }
 
     pub(super) fn remove(&mut self, pace: &Pace, input: u64) {
-        let strand = &mut self.strands[place(pace.position).0];
+        let strand = &mut self.strands[place(pace.position).0 / BINS_EACH];
         self.calls = self.calls.saturating_sub(1);
         if strand.group.calls <= 1 {
             *strand = Strand::default();
@@ -98,6 +98,10 @@ impl Streams {
         self.strands.iter().filter(|strand| strand.group.calls > 0)
     }
 }
+
+/// A strand is two bins wide: a quarter of its positions at most.
+const BINS_EACH: usize = 2;
+const STRANDS: usize = BINS / BINS_EACH;
 
 /// A moment in 256ths of a slot.
 const fn time(at: u64, shift: u32) -> u64 {
