@@ -375,7 +375,7 @@ fn observation(step: &Step) -> Result<Observation, Problem> {
             limit: step.limit.ok_or("no limit")?,
         },
         Learned::Refused => {
-            Observation::Refused { key, dimension: named, actual: step.actual, limit: step.limit }
+            Observation::Refused { key, dimension: named, actual: step.actual, limit: step.limit, receipt: None }
         }
     })
 }
