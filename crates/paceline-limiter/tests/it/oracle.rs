@@ -6,6 +6,7 @@
 
 mod books;
 mod deeds;
+mod exhaustive;
 mod judge;
 mod life;
 mod plan;
@@ -13,6 +14,8 @@ mod random;
 mod server;
 mod tally;
 mod world;
+
+use paceline_limiter::ChargeRule;
 
 use self::random::Random;
 use self::tally::Tally;
@@ -83,6 +86,22 @@ fn random_worlds_keep_every_promise() {
         println!("violation in {violation}");
     }
     assert!(tally.violations.is_empty(), "{} violations", tally.violations.len());
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "counts are what it is run for")]
+fn every_short_sequence_is_decided_as_by_a_naive_limiter() {
+    let depth = |name, short| setting(name).map_or(short, |depth| usize::try_from(depth).unwrap());
+    let (all, merged) = (depth("PACELINE_ORACLE_DEPTH", 3), depth("PACELINE_ORACLE_MERGED", 4));
+    for rule in [ChargeRule::Completion, ChargeRule::Arrival, ChargeRule::HeldMax] {
+        let walked = exhaustive::all(rule, all);
+        println!("oracle: exhaustive, {rule:?}: all {walked} sequences of up to {all} operations");
+        let (walked, states) = exhaustive::merged(rule, merged);
+        println!(
+            "oracle: exhaustive, {rule:?}: up to {merged} operations, equal states merged: \
+             {walked} sequences, {states} states"
+        );
+    }
 }
 
 /// In the test command.
