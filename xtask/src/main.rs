@@ -7,6 +7,7 @@
 mod bench;
 mod ci;
 mod deps;
+mod oracle;
 mod shell;
 mod test;
 mod tidy;
@@ -37,6 +38,8 @@ enum Task {
     Deps,
     /// What no compiler checks: lengths, layout, leftovers.
     Tidy,
+    /// The limiter against its oracle: random steps and every short sequence.
+    Oracle(oracle::Arguments),
     /// Measures; writes the rows to target/paceline-bench/NAME.json.
     Bench(bench::Arguments),
     /// The quick gate; with --full also what is slow, where its tool is installed.
@@ -63,6 +66,7 @@ fn run(task: &Task) -> Outcome {
         Task::Test { with } => test::run(&workspace, with),
         Task::Deps => deps::run(&workspace),
         Task::Tidy => tidy::run(&workspace),
+        Task::Oracle(arguments) => oracle::run(&workspace, arguments),
         Task::Bench(arguments) => bench::run(&workspace, arguments),
         Task::Ci { full: false } => test::run(&workspace, &[]),
         Task::Ci { full: true } => ci::run(&workspace),

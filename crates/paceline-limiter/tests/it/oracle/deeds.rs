@@ -83,7 +83,10 @@ impl World {
             return Ok(());
         };
         if until.as_nanos() <= self.told {
-            return Err(format!("L1: nothing to do at {}, to be asked again at {until}", self.told));
+            return Err(format!(
+                "L1: nothing to do at {}, to be asked again at {until}",
+                self.told
+            ));
         }
         let at = self.true_time(until);
         if !is_exact || at >= self.next_event() || self.random.one_in(4) {

@@ -4,7 +4,8 @@
 //! the nanosecond, the moment it names for a retry included, which is sought here by trying one
 //! moment after another.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Duration;
 
 use paceline_core::{
@@ -50,9 +51,9 @@ const DEEDS: [Deed; 11] = [
     Deed::SetLimit(5),
 ];
 const PAUSES: [u64; 4] = [0, DELAY, WINDOW / 2, WINDOW];
-const WINDOW: u64 = 20;
-const DELAY: u64 = 3;
-const LATEST: u64 = 7;
+const WINDOW: u64 = 4;
+const DELAY: u64 = 1;
+const LATEST: u64 = 2;
 const REQUESTS: u64 = 3;
 const START: u64 = 1_000;
 
@@ -110,22 +111,41 @@ impl Naive {
         (self.now + 1..=end).find(|at| self.fits(amount, *at))
     }
 
-    /// What can't matter any more is left out, and times are told from now.
-    fn key(&self) -> Self {
-        let mut key = self.clone();
-        let (ends, now) = (2 * WINDOW + DELAY + LATEST, self.now);
-        let old = now - ends;
-        key.calls.retain(|call| call.over.is_none_or(|(landed, _)| {
-            landed + WINDOW >= now || call.sent.unwrap_or(call.admitted) + DELAY + WINDOW >= now
-        }));
-        for call in &mut key.calls {
-            call.admitted = call.admitted.saturating_sub(old);
-            call.sent = call.sent.map(|at| at.saturating_sub(old));
-            call.over = call.over.map(|(landed, used)| (landed.saturating_sub(old), used));
+    /// All that can still matter, in times from now.
+    fn key(&self) -> Key {
+        let (far, now) = (WINDOW + DELAY + LATEST + 1, self.now);
+        let ago = |at: u64| now.saturating_sub(at).min(far);
+        let mut key = Key { tokens: self.tokens, ..Key::default() };
+        for call in &self.calls {
+            let sent = call.sent.or(call.over.map(|_| call.admitted));
+            if call.over.is_none() {
+                // What is held is told by the call itself.
+                let since = ago(sent.unwrap_or(call.admitted));
+                key.outstanding.push((call.reserved, sent.is_some(), since));
+            } else if let Some(stamp) = sent.map(|at| at + DELAY).filter(|at| counts(*at, now)) {
+                let sum = key.counted.entry(stamp + far - now).or_default();
+                sum.0 += 1;
+                if self.rule != ChargeRule::Completion {
+                    sum.1 += call.over.map_or(0, |(_, used)| used);
+                }
+            }
+            if let (ChargeRule::Completion, Some((landed, used))) = (self.rule, call.over) {
+                if counts(landed, now) {
+                    key.counted.entry(landed + far - now).or_default().1 += used;
+                }
+            }
         }
-        key.now = ends;
         key
     }
+}
+
+/// A state, whatever way led to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Key {
+    tokens: u64,
+    outstanding: Vec<(u64, bool, u64)>,
+    /// Requests and tokens by their stamp.
+    counted: BTreeMap<u64, (u64, u64)>,
 }
 
 /// What a call counts where it counts on arrival.
@@ -151,9 +171,8 @@ struct Pair {
 
 impl Pair {
     fn new(rule: ChargeRule) -> Self {
-        let quota = |most| {
-            Quota::per(not_zero(most), Duration::from_nanos(WINDOW)).expect("a window")
-        };
+        let quota =
+            |most| Quota::per(not_zero(most), Duration::from_nanos(WINDOW)).expect("a window");
         let mut limiter = Limiter::new();
         let delay = Duration::from_nanos(DELAY);
         let requests = Limit::new(LimitKey::All, Dimension::Requests, quota(REQUESTS)).delay(delay);
@@ -232,6 +251,17 @@ impl Pair {
         }
     }
 
+    /// The state of both, in 128 bits.
+    fn state(&mut self) -> [u64; 2] {
+        let saved = self.limiter.save(Instant::from_nanos(self.naive.now));
+        let state = (self.naive.key(), format!("{:?}", saved.limits));
+        [1, 2].map(|salt| {
+            let mut hasher = DefaultHasher::new();
+            (salt, &state).hash(&mut hasher);
+            hasher.finish()
+        })
+    }
+
     fn check(&mut self) {
         let seen = self.limiter.snapshot(Instant::from_nanos(self.naive.now));
         let said = |index: usize| (seen.limits[index].held, seen.limits[index].used);
@@ -283,19 +313,22 @@ pub(super) fn all(rule: ChargeRule, depth: usize) -> u64 {
 /// on; how many steps were taken, and how many states there were.
 pub(super) fn merged(rule: ChargeRule, depth: usize) -> (u64, usize) {
     let (mut known, mut walked) = (HashSet::new(), 0);
-    let mut frontier = vec![Vec::new()];
+    let menu: Vec<Step> = steps().collect();
+    let mut frontier: Vec<Vec<u8>> = vec![Vec::new()];
     for _ in 0..depth {
         let mut next = Vec::new();
         for so_far in frontier {
-            for step in steps() {
-                let mut sequence: Vec<Step> = so_far.clone();
-                sequence.push(step);
-                let Some(mut pair) = judged(rule, &sequence) else { continue };
-                walked += 1;
-                let saved = pair.limiter.save(Instant::from_nanos(pair.naive.now));
-                if known.insert((pair.naive.key(), format!("{:?}", saved.limits))) {
-                    next.push(sequence);
+            let mut sequence: Vec<Step> =
+                so_far.iter().map(|index| menu[usize::from(*index)]).collect();
+            for (index, step) in (0..).zip(&menu) {
+                sequence.push(*step);
+                if let Some(mut pair) = judged(rule, &sequence) {
+                    walked += 1;
+                    if known.insert(pair.state()) {
+                        next.push([&so_far[..], &[index]].concat());
+                    }
                 }
+                sequence.pop();
             }
         }
         frontier = next;

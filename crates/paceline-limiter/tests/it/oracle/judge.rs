@@ -76,7 +76,13 @@ impl Judge {
     }
 
     /// The server puts another amount in the place of what it counted.
-    pub(crate) fn edit(&mut self, number: u64, amount: u64, over: u64, now: u64) -> Result<(), String> {
+    pub(crate) fn edit(
+        &mut self,
+        number: u64,
+        amount: u64,
+        over: u64,
+        now: u64,
+    ) -> Result<(), String> {
         self.allowance += u128::from(over);
         for count in self.counts.iter_mut().filter(|count| count.number == number) {
             (count.amount, count.over) = (amount, over);

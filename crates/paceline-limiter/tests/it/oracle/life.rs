@@ -32,7 +32,10 @@ impl World {
             let kept = watched.books.least(now);
             if kept > watched.most {
                 let most = watched.most;
-                return Err(format!("S1: {kept} held and counted, {most} in force: {:?}", watched.limit));
+                return Err(format!(
+                    "S1: {kept} held and counted, {most} in force: {:?}",
+                    watched.limit
+                ));
             }
             watched.flies(reserved.max(used), &fate);
             if let Some(pacer) = &mut watched.pacer {

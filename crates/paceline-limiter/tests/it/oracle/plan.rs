@@ -75,7 +75,8 @@ pub(crate) enum How {
 
 impl Plan {
     pub(crate) fn random(random: &mut Random) -> Self {
-        let base = random.pick(&[1_000_000, 99_999_989, 1_000_000_000, 10_000_000_000, 60_000_000_000]);
+        let base =
+            random.pick(&[1_000_000, 99_999_989, 1_000_000_000, 10_000_000_000, 60_000_000_000]);
         let mut habits = Habits::random(random);
         let scale = random.pick(&[1, 1, 1_000, 1 << 40]);
         let mut limits: Vec<Limit> = Vec::new();
@@ -93,7 +94,7 @@ impl Plan {
         let bound = limits.iter().map(|limit| nanos(limit.delay_bound())).min().unwrap_or(0);
         habits.jitter = if random.one_in(3) { 0 } else { random.between(0, bound) };
         habits.delay = if random.one_in(2) { 0 } else { random.short(base / 2) };
-        let gap = base / random.pick(&[1, 3, 10, 40]);
+        let gap = base / random.pick(&[1, 2, 4, 16]);
         Self { limits, habits, base, gap }
     }
 
@@ -110,7 +111,8 @@ impl Plan {
             _ => (least / 20).max(1),
         };
         let (expected, upper, used) = self.amounts(most, random);
-        let to_send = if habits.is_paced || random.one_in(2) { 0 } else { random.short(self.base / 2) };
+        let to_send =
+            if habits.is_paced || random.one_in(2) { 0 } else { random.short(self.base / 2) };
         let arrives = habits.delay + random.between(0, habits.jitter);
         let lasts = if random.one_in(8) { self.base * 2 } else { self.base / 4 };
         let ends = arrives + random.short(lasts);
@@ -151,7 +153,9 @@ impl Plan {
         let habits = &self.habits;
         if habits.is_paced {
             let bursts = self.limits.iter().filter_map(|limit| match limit.pacing() {
-                Pacing::Burst(burst) if limit.dimension() == Dimension::TotalTokens => Some(burst.get()),
+                Pacing::Burst(burst) if limit.dimension() == Dimension::TotalTokens => {
+                    Some(burst.get())
+                }
                 Pacing::Bucket => Some(limit.quota().limit().get()),
                 _ => None,
             });
@@ -214,7 +218,13 @@ fn limit(base: u64, scale: u64, habits: &Habits, random: &mut Random) -> Limit {
     let rolling = |most| Quota::per(not_zero(most), window).expect("a window");
     let tokens = random.between(2, 100) * scale;
     let limit = match random.below(12) {
-        0 => return Limit::new(key, Dimension::InFlight, Quota::once(not_zero(random.between(1, 8)))),
+        0 => {
+            return Limit::new(
+                key,
+                Dimension::InFlight,
+                Quota::once(not_zero(random.between(1, 8))),
+            );
+        }
         1 => {
             // Never spent within one world, or soon.
             let most = tokens * random.pick(&[1, 10_000]);

@@ -356,7 +356,8 @@ impl World {
         let Some(until) = blocked.until else { return Ok(()) };
         let at = self.true_time(until);
         let is_exact = self.watched.iter().all(|watched| watched.pace.is_none());
-        if !is_exact || !self.waiting.is_empty() || at >= self.next_event() || self.random.one_in(4) {
+        if !is_exact || !self.waiting.is_empty() || at >= self.next_event() || self.random.one_in(4)
+        {
             return Ok(());
         }
         if until.as_nanos() <= self.told {
@@ -379,7 +380,11 @@ impl World {
     /// S3, and the bound on what is in flight.
     pub(super) fn check_books(&mut self, seen: &Snapshot) -> Verdict {
         if seen.in_flight != self.in_flight || seen.waiting != self.waiting.len() {
-            return Err(format!("{} in flight, {} waiting: {seen:?}", self.in_flight, self.waiting.len()));
+            return Err(format!(
+                "{} in flight, {} waiting: {seen:?}",
+                self.in_flight,
+                self.waiting.len()
+            ));
         }
         for (watched, said) in self.watched.iter_mut().zip(&seen.limits) {
             if said.quota.limit().get() != watched.most {
