@@ -249,7 +249,9 @@ impl World {
         self.pauses.clear();
         self.stale.clear();
         let elapsed = self.random.short(self.plan.gap * 20);
+        self.is_down = true;
         self.pass(self.truth + elapsed)?;
+        self.is_down = false;
         self.offset = i64::try_from(self.random.below(1 << 45)).expect("small");
         self.told = 0;
         let now = self.clock();

@@ -75,6 +75,11 @@ impl World {
     pub(super) fn happen(&mut self, event: Event) -> Verdict {
         let place = match event {
             Event::ForeignCounts(index) => return self.count_foreign(index),
+            Event::ForeignTold(_) if self.is_down => {
+                // Told later.
+                self.schedule(self.truth + self.plan.gap, event);
+                return Ok(());
+            }
             Event::ForeignTold(index) => {
                 self.hear_foreign(index);
                 return Ok(());

@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(super) waiting: Vec<(Ticket, Fate)>,
     pub(super) in_flight: usize,
     pub(super) foreign: Vec<Foreign>,
+    /// Whether there is no process that could be told anything.
+    pub(super) is_down: bool,
     pub(super) pauses: Vec<(LimitKey, Option<Dimension>, u64)>,
     pub(super) stale: Vec<Receipt>,
     pub(super) tally: Tally,
@@ -193,6 +195,7 @@ impl World {
             waiting: Vec::new(),
             in_flight: 0,
             foreign: Vec::new(),
+            is_down: false,
             pauses: Vec::new(),
             stale: Vec::new(),
             tally: Tally::default(),
