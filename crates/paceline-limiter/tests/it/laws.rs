@@ -47,7 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     /// S1, S2, S3, S4, S5, and L1 to the nanosecond: every verdict, every moment named for a
     /// retry, every sum.

@@ -106,7 +106,7 @@ fn every_short_sequence_is_decided_as_by_a_naive_limiter() {
 }
 
 /// In the test command.
-const SHORT: u64 = 150_000;
+const SHORT: u64 = 250_000;
 
 /// A number from outside, for longer runs.
 #[expect(clippy::disallowed_methods, reason = "the tests of an hour and of a second are the same")]
