@@ -79,11 +79,32 @@ pub struct Acquire<'a>(State<'a>);
 
 enum State<'a> {
     Ready(Option<Result<Receipt, Refusal>>),
+    Granted(Grant<'a>),
     Waiting(Pin<Box<dyn Future<Output = Result<Receipt, Refusal>> + Send + 'a>>),
 }
 
+/// A grant that nobody may ever look at: it goes back then.
+struct Grant<'a> {
+    receipt: Option<Receipt>,
+    by: &'a dyn Admission,
+}
+
+impl Drop for Grant<'_> {
+    fn drop(&mut self) {
+        if let Some(receipt) = self.receipt.take() {
+            self.by.cancel_unsent(receipt);
+        }
+    }
+}
+
 impl<'a> Acquire<'a> {
-    /// An answer that is known.
+    /// A grant that is known, and goes back where the future is dropped without having yielded it.
+    pub const fn granted(receipt: Receipt, by: &'a dyn Admission) -> Self {
+        Self(State::Granted(Grant { receipt: Some(receipt), by }))
+    }
+
+    /// An answer that is known. A receipt in it is lost where the future is dropped without having
+    /// yielded it; see [`Acquire::granted`].
     pub const fn ready(answer: Result<Receipt, Refusal>) -> Self {
         Self(State::Ready(Some(answer)))
     }
@@ -95,7 +116,7 @@ impl<'a> Acquire<'a> {
 
     /// Whether the answer was known without waiting.
     pub const fn is_ready(&self) -> bool {
-        matches!(self.0, State::Ready(_))
+        matches!(self.0, State::Ready(_) | State::Granted(_))
     }
 }
 
@@ -109,6 +130,9 @@ impl Future for Acquire<'_> {
             State::Ready(answer) => {
                 Poll::Ready(answer.take().expect("`Acquire` polled after it was ready"))
             }
+            State::Granted(grant) => {
+                Poll::Ready(Ok(grant.receipt.take().expect("`Acquire` polled after it was ready")))
+            }
             State::Waiting(wait) => wait.as_mut().poll(context),
         }
     }
@@ -118,6 +142,9 @@ impl fmt::Debug for Acquire<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             State::Ready(answer) => f.debug_tuple("Acquire::Ready").field(answer).finish(),
+            State::Granted(grant) => {
+                f.debug_tuple("Acquire::Granted").field(&grant.receipt).finish()
+            }
             State::Waiting(_) => f.write_str("Acquire::Waiting"),
         }
     }
