@@ -78,35 +78,29 @@ pub trait Admission: Send + Sync + fmt::Debug {
 pub struct Acquire<'a>(State<'a>);
 
 enum State<'a> {
-    Ready(Option<Result<Receipt, Refusal>>),
-    Granted(Grant<'a>),
+    /// By itself, because a receipt is a tenth of the size of a refusal; and who takes it back where
+    /// nobody looks at it.
+    Granted(Receipt, Option<&'a dyn Admission>),
+    Refused(Refusal),
+    Yielded,
     Waiting(Pin<Box<dyn Future<Output = Result<Receipt, Refusal>> + Send + 'a>>),
 }
 
-/// A grant that nobody may ever look at: it goes back then.
-struct Grant<'a> {
-    receipt: Option<Receipt>,
-    by: &'a dyn Admission,
-}
-
-impl Drop for Grant<'_> {
-    fn drop(&mut self) {
-        if let Some(receipt) = self.receipt.take() {
-            self.by.cancel_unsent(receipt);
-        }
-    }
-}
-
 impl<'a> Acquire<'a> {
-    /// A grant that is known, and goes back where the future is dropped without having yielded it.
+    /// A grant that is known, and goes back to `by` where this is dropped without having yielded it.
+    #[inline]
     pub const fn granted(receipt: Receipt, by: &'a dyn Admission) -> Self {
-        Self(State::Granted(Grant { receipt: Some(receipt), by }))
+        Self(State::Granted(receipt, Some(by)))
     }
 
-    /// An answer that is known. A receipt in it is lost where the future is dropped without having
-    /// yielded it; see [`Acquire::granted`].
-    pub const fn ready(answer: Result<Receipt, Refusal>) -> Self {
-        Self(State::Ready(Some(answer)))
+    /// An answer that is known. A receipt in it is lost where this is dropped without having yielded
+    /// it; see [`Acquire::granted`].
+    #[inline]
+    pub fn ready(answer: Result<Receipt, Refusal>) -> Self {
+        match answer {
+            Ok(receipt) => Self(State::Granted(receipt, None)),
+            Err(refusal) => Self(State::Refused(refusal)),
+        }
     }
 
     /// An answer that has to be waited for.
@@ -116,7 +110,7 @@ impl<'a> Acquire<'a> {
 
     /// Whether the answer was known without waiting.
     pub const fn is_ready(&self) -> bool {
-        matches!(self.0, State::Ready(_) | State::Granted(_))
+        !matches!(self.0, State::Waiting(_))
     }
 }
 
@@ -125,15 +119,33 @@ impl Future for Acquire<'_> {
 
     /// # Panics
     /// When polled again after it has yielded, as futures may.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            State::Ready(answer) => {
-                Poll::Ready(answer.take().expect("`Acquire` polled after it was ready"))
-            }
-            State::Granted(grant) => {
-                Poll::Ready(Ok(grant.receipt.take().expect("`Acquire` polled after it was ready")))
-            }
-            State::Waiting(wait) => wait.as_mut().poll(context),
+        if let State::Granted(receipt, _) = self.0 {
+            self.0 = State::Yielded;
+            return Poll::Ready(Ok(receipt));
+        }
+        self.poll_others(context)
+    }
+}
+
+impl Drop for Acquire<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let State::Granted(receipt, Some(by)) = self.0 {
+            by.cancel_unsent(receipt);
+        }
+    }
+}
+
+impl Acquire<'_> {
+    fn poll_others(&mut self, context: &mut Context<'_>) -> Poll<Result<Receipt, Refusal>> {
+        if let State::Waiting(wait) = &mut self.0 {
+            return wait.as_mut().poll(context);
+        }
+        match std::mem::replace(&mut self.0, State::Yielded) {
+            State::Refused(refusal) => Poll::Ready(Err(refusal)),
+            _ => panic!("`Acquire` polled after it was ready"),
         }
     }
 }
@@ -141,10 +153,9 @@ impl Future for Acquire<'_> {
 impl fmt::Debug for Acquire<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            State::Ready(answer) => f.debug_tuple("Acquire::Ready").field(answer).finish(),
-            State::Granted(grant) => {
-                f.debug_tuple("Acquire::Granted").field(&grant.receipt).finish()
-            }
+            State::Granted(receipt, _) => f.debug_tuple("Acquire::Granted").field(receipt).finish(),
+            State::Refused(refusal) => f.debug_tuple("Acquire::Refused").field(refusal).finish(),
+            State::Yielded => f.write_str("Acquire::Yielded"),
             State::Waiting(_) => f.write_str("Acquire::Waiting"),
         }
     }

@@ -11,24 +11,28 @@
 //! use paceline_core::{Actual, Amount, Demand, Dimension, Instant, LimitKey, Quota, Refusal};
 //! use paceline_limiter::{Limit, Limiter, Pacing};
 //!
+//! const UNITS: Dimension = Dimension::custom::<0>(); // whatever you count
+//!
 //! let mut limiter = Limiter::new();
 //! let requests = Quota::per_second(NonZeroU64::new(10).unwrap());
 //! let units = Quota::per_minute(NonZeroU64::new(6_000).unwrap());
 //! limiter.add(Limit::new(LimitKey::All, Dimension::Requests, requests).paced(Pacing::Even))?;
-//! limiter.add(Limit::new(LimitKey::All, Dimension::TotalTokens, units))?;
+//! limiter.add(Limit::new(LimitKey::All, UNITS, units))?;
 //!
 //! // Probably 900 units, at most 4,000.
-//! let job = Demand::call(Amount::expected(900).upper(4_000));
+//! let job = Demand::new()
+//!     .with(Dimension::Requests, Amount::exact(1))
+//!     .with(UNITS, Amount::expected(900).upper(4_000));
 //! let now = Instant::ORIGIN;
 //! let receipt = limiter.try_acquire(&job, now)?;
 //!
 //! // A second one might not fit: the refusal says which limit binds.
 //! let Err(Refusal::NotUntil(blocked)) = limiter.try_acquire(&job, now) else { panic!() };
-//! assert_eq!(blocked.by.map(|by| by.dimension), Some(Dimension::TotalTokens));
+//! assert_eq!(blocked.by.map(|by| by.dimension), Some(UNITS));
 //!
 //! // The first one took 820 after all.
 //! let later = now + Duration::from_millis(400);
-//! limiter.settle(receipt, &Actual::new().with(Dimension::TotalTokens, 820), later);
+//! limiter.settle(receipt, &Actual::new().with(UNITS, 820), later);
 //! assert!(limiter.try_acquire(&job, later).is_ok());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -36,31 +40,50 @@
 //! | part | holds |
 //! |---|---|
 //! | [`Limiter`] | the pure form: `&mut self`, time as an argument, nothing waits |
+//! | `clock::SharedLimiter` (feature `clock`) | the form for threads: a cheap handle that can block |
+//! | `tokio::SharedLimiter` (feature `tokio`) | the form for tasks: a cheap handle, an [`Admission`](paceline_core::Admission) |
 //! | [`Limit`], [`ChargeRule`], [`Pacing`] | one limit: how much, when the server counts, how it is spaced |
 //! | [`Profile`] | which of these to use for which server |
+//! | [`QueuePolicy`], [`FairShare`], [`Overtaking`] | in which order those who wait are served |
+//! | [`Saved`], [`Restored`] | what outlives a restart |
 //! | [`Snapshot`] | what is used, held and free, and what blocks |
-//! | `tokio::SharedLimiter` (feature `tokio`) | the waiting form: a cheap handle, an [`Admission`](paceline_core::Admission) |
+//! | [`guide`] | pages: which profile, what is promised, compared with governor |
+//!
+//! Whole programs are in the folder `examples`: a job runner with two limits, threads that share a
+//! database's read units, a pool of workers shared by weight.
 //!
 //! # Promises
 //! * What is reserved or settled in any rolling window never exceeds the limit in force at each
 //!   admission, as long as calls settle to no more than they reserved and delays stay within the
-//!   delay bound.
+//!   delay bound. ([`ChargeRule::Flow`] and [`Pacing::Bucket`] promise less, and say what.)
 //! * A refused, cancelled or expired demand changes nothing, in any limit.
 //! * Reserved = settled + released + outstanding; nothing is outstanding when idle.
 //! * An overrun is counted and delays later calls; it is never forgotten or minted.
+//! * Within a [`Class`](paceline_core::Class), first come is first served, also for large demands.
+//!
+//! [What is promised](guide::promises) has each in full, with the tests that hold it.
 //!
 //! # What it does not do
 //! It makes no calls, estimates nothing and shares nothing between processes. The default
-//! features depend on nothing but the vocabulary crate `paceline-core`.
+//! features depend on nothing but the vocabulary crate `paceline-core`. For one limit of one unit
+//! a call, [governor](guide::compared_with_governor) is smaller and lock-free.
+//!
+//! There is no `no_std` yet: the pure form uses nothing that `core` and `alloc` lack, but numbers
+//! limiters by an atomic of 64 bits, which small targets don't have.
 //!
 //! # Features
+//! None is on by default, and none changes what another does.
+//!
 //! | feature | adds |
 //! |---|---|
-//! | `tokio` | [`tokio`]: the waiting form on tokio's clock |
+//! | `clock` | `clock::SharedLimiter`: threads wait, on the processor's clock; `CoarseClock` |
+//! | `tokio` | `tokio::SharedLimiter`: tasks wait, on tokio's clock |
+//! | `serde` | [`Saved`] is `Serialize` and `Deserialize` |
 
 #[cfg(feature = "clock")]
 pub mod clock;
 mod flow;
+pub mod guide;
 mod limit;
 mod limiter;
 mod pacer;

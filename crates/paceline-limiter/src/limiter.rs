@@ -166,16 +166,22 @@ impl Limiter {
     #[inline]
     pub fn try_acquire(&mut self, demand: &Demand, now: Instant) -> Result<Receipt, Refusal> {
         let now = self.advance(now);
-        if self.queue.is_empty() && self.limits.fits(demand, now) {
+        if self.queue.is_empty() {
             if let Some(receipt) = self.limits.admit(demand, now) {
                 if self.queue.is_fair() {
-                    let share = self.queue.grant_unqueued(demand);
-                    self.limits.with_call(receipt, |call, _| call.share = Some(share));
+                    self.share(receipt, demand);
                 }
                 return Ok(receipt);
             }
         }
         Err(self.refused(demand, now))
+    }
+
+    /// Charges a call that did not wait to its caller.
+    #[cold]
+    fn share(&mut self, receipt: Receipt, demand: &Demand) {
+        let share = self.queue.grant_unqueued(demand);
+        self.limits.with_call(receipt, |call, _| call.share = Some(share));
     }
 
     /// Why a demand was not admitted just now.
@@ -246,18 +252,22 @@ impl Limiter {
         let settled = self.limits.end_call(receipt, |call, limits| {
             let was_sent = call.sent_ns != calls::NOT_SENT;
             let sent = Instant::from_nanos(if was_sent { call.sent_ns } else { call.admitted_ns });
-            let latest = sent + call.latest;
+            let latest_ns = call.latest_ns;
             for charge in call.charges() {
                 let Some(Some(state)) = limits.get_mut(charge.limit as usize) else { continue };
                 if !was_sent {
                     state.sent(charge, sent);
                 }
                 let actual = state.actual(actual);
-                let over = if actual.is_some() { now } else { now.max(latest) };
+                let over = if actual.is_some() {
+                    now
+                } else {
+                    now.max(Instant::from_nanos(sent.as_nanos().saturating_add(latest_ns)))
+                };
                 state.settle(charge, End { actual, over }, now);
             }
-            if let Some(share) = call.share.take() {
-                queue.settle(share, actual);
+            if call.share.is_some() {
+                call.share.take().into_iter().for_each(|share| queue.settle(share, actual));
             }
         });
         settled.is_some()

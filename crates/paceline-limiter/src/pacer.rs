@@ -1,31 +1,40 @@
 //! A pacer: the generic cell rate algorithm with amounts, refunds and debt.
 //!
-//! It spaces what a rolling window alone would let through at once. Time is kept in 2^-32 ns, and
-//! the time that one unit takes is rounded up to that once, so that costs are exactly proportional
-//! and no sequence mints anything.
+//! It spaces what a rolling window alone would let through at once. At a rate of `amount` per
+//! `period` time is kept in fractions of 1/amount ns, of which one unit takes exactly `period`: nothing
+//! is rounded but a wait, up, and what an old charge can give back at a new rate, down.
 //!
 //! Rule: ITU-T I.371 (virtual scheduling), with one theoretical arrival time for amounts above 1.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use paceline_core::Instant;
 
+use crate::window::MOST;
+
 /// One theoretical arrival time.
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
-    rate: Rate,
-    burst: u64,
-    /// The time that one unit takes.
-    unit: u128,
     /// How early the arrival time may be met: a burst's time, and the tolerance.
     early: u128,
     /// When everything charged so far has been worked off.
     arrival: u128,
-    /// All time ever given back.
+    /// The arrival time before the last charge.
+    before: u128,
+    /// All time ever given back; it may wrap, because only differences count.
     refunded: u128,
-    /// Which rate this is; charges made at another give nothing back.
+    /// The time that one unit takes: the period.
+    unit: u64,
+    /// The time that a nanosecond is: the amount.
+    scale: u64,
+    burst: u64,
+    /// Which rate this is.
     epoch: u32,
+    rate: Rate,
+    /// The last rates before it, so that a charge of theirs can still be given back.
+    past: VecDeque<Past>,
 }
 
 /// `amount` per `period`, at most `burst` at once, `tolerance` early.
@@ -37,13 +46,23 @@ pub(crate) struct Rate {
     pub(crate) tolerance: Duration,
 }
 
+/// A rate that was, at the moment when it ended.
+#[derive(Clone, Debug)]
+struct Past {
+    epoch: u32,
+    unit: u64,
+    /// The moment in time of the old rate and of the next one.
+    ended: u128,
+    began: u128,
+    refunded: u128,
+}
+
 /// What one charge did, so that it can be given back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Paced {
-    /// The arrival time that this charge produced.
-    arrival: u128,
-    /// What had been given back by then.
-    refunded: u128,
+    /// The arrival time that this charge produced, and what had been given back by then: their
+    /// sum, which may wrap.
+    mark: u128,
     amount: u64,
     epoch: u32,
 }
@@ -51,8 +70,18 @@ pub(crate) struct Paced {
 impl Pacer {
     /// A pacer at rest: a whole burst is free.
     pub(crate) fn new(rate: Rate) -> Self {
-        let mut pacer =
-            Self { rate, burst: 0, unit: 0, early: 0, arrival: 0, refunded: 0, epoch: 0 };
+        let mut pacer = Self {
+            early: 0,
+            arrival: 0,
+            before: 0,
+            refunded: 0,
+            unit: 0,
+            scale: 1,
+            burst: 0,
+            epoch: 0,
+            rate,
+            past: VecDeque::new(),
+        };
         pacer.set_units(rate);
         pacer
     }
@@ -61,41 +90,66 @@ impl Pacer {
     /// leaves a debt.
     #[inline]
     pub(crate) fn conforms(&self, amount: u64, now: Instant) -> bool {
-        self.arrival + self.cost(amount.min(self.burst)) <= time(now) + self.early
+        self.arrival + self.cost(amount.min(self.burst)) <= self.time(now) + self.early
     }
 
     /// The first moment at which `amount` conforms, rounded up to a nanosecond.
     pub(crate) fn conforms_at(&self, amount: u64) -> Instant {
         let at = (self.arrival + self.cost(amount.min(self.burst))).saturating_sub(self.early);
-        let nanos = at.div_ceil(1 << FRACTION);
+        let nanos = at.div_ceil(u128::from(self.scale));
         Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Charges `amount` at `now`, conforming or not.
+    /// Charges `amount` if it conforms at `now`; `None`, and nothing has changed, where it does
+    /// not.
     #[inline]
+    pub(crate) fn try_charge(&mut self, amount: u64, now: Instant) -> Option<Paced> {
+        if amount > self.burst {
+            return self.try_debt(amount, now);
+        }
+        let (time, cost) = (self.time(now), self.cost(amount));
+        if self.arrival + cost > time + self.early {
+            return None;
+        }
+        Some(self.add(time, cost, amount))
+    }
+
+    #[cold]
+    fn try_debt(&mut self, amount: u64, now: Instant) -> Option<Paced> {
+        self.conforms(amount, now).then(|| self.charge(amount, now))
+    }
+
+    /// Charges `amount` at `now`, conforming or not.
     pub(crate) fn charge(&mut self, amount: u64, now: Instant) -> Paced {
-        self.arrival = (self.arrival.max(time(now)) + self.cost(amount)).min(END);
-        Paced { amount, arrival: self.arrival, refunded: self.refunded, epoch: self.epoch }
+        self.add(self.time(now), self.cost(amount), amount)
+    }
+
+    /// Takes back the last charge as if it had never been; nothing else may have come between.
+    #[inline]
+    pub(crate) fn undo(&mut self) {
+        self.arrival = self.before;
     }
 
     /// Corrects a charge to what was used: gives back what time has not given back already, or
     /// takes the overrun as debt.
     #[inline]
     pub(crate) fn settle(&mut self, paced: &Paced, actual: u64, now: Instant) {
-        if paced.epoch != self.epoch {
-            return;
-        }
-        let now = time(now);
         if actual > paced.amount {
-            self.arrival = (self.arrival.max(now) + self.cost(actual - paced.amount)).min(END);
+            self.owe(actual - paced.amount, now);
             return;
         }
         let unused = self.cost(paced.amount - actual);
-        let since = self.refunded - paced.refunded;
-        let left = paced.arrival.saturating_sub(since).saturating_sub(now);
-        let refund = unused.min(left);
-        self.arrival -= refund;
-        self.refunded += refund;
+        let Some(mark) = self.mark(paced) else { return };
+        // Its arrival time without what has been given back since; below zero where that was more.
+        let arrival = mark.wrapping_sub(self.refunded) as i128;
+        let left = arrival - self.time(now) as i128;
+        if left > 0 {
+            // A cut of the burst may have left less than the charge had.
+            let owed = self.arrival.saturating_sub(self.time(now));
+            let refund = unused.min(left as u128).min(owed);
+            self.arrival -= refund;
+            self.refunded = self.refunded.wrapping_add(refund);
+        }
     }
 
     /// Goes on at another rate: what is free now stays free, cut to the new burst; nothing more.
@@ -110,17 +164,41 @@ impl Pacer {
             Some(free) => new_burst - free.min(new_burst),
             None => owed - burst + new_burst,
         };
+        let (epoch, unit, ended, refunded) = (self.epoch, self.unit, self.time(now), self.refunded);
         self.set_units(rate);
-        // What was given back at the old rate is in its fractions; no older charge gives back more.
         self.epoch = self.epoch.wrapping_add(1);
         self.refunded = 0;
-        self.arrival = time(now);
+        self.arrival = self.time(now);
+        if self.past.len() == PAST {
+            self.past.pop_front();
+        }
+        self.past.push_back(Past { epoch, unit, ended, began: self.arrival, refunded });
         self.owe(u64::try_from(owed_then).unwrap_or(u64::MAX), now);
+    }
+
+    /// What a charge stands at in time of the present rate; `None` where it gives nothing back.
+    #[inline]
+    fn mark(&self, paced: &Paced) -> Option<u128> {
+        if paced.epoch == self.epoch { Some(paced.mark) } else { self.carried(paced) }
+    }
+
+    /// The mark of a charge of an earlier rate, carried over from one to the next.
+    #[cold]
+    fn carried(&self, paced: &Paced) -> Option<u128> {
+        let first = self.past.iter().position(|past| past.epoch == paced.epoch)?;
+        let mut mark = paced.mark;
+        for (place, past) in self.past.iter().enumerate().skip(first) {
+            let left = mark.wrapping_sub(past.refunded).wrapping_sub(past.ended) as i128;
+            let units = u128::try_from(left).ok()? / u128::from(past.unit);
+            let unit = self.past.get(place + 1).map_or(self.unit, |next| next.unit);
+            mark = past.began + units.checked_mul(u128::from(unit))?.min(END);
+        }
+        Some(mark)
     }
 
     /// What is charged and not worked off, in units, rounded up.
     pub(crate) fn owed(&self, now: Instant) -> u128 {
-        self.arrival.saturating_sub(time(now)).div_ceil(self.unit)
+        self.arrival.saturating_sub(self.time(now)).div_ceil(u128::from(self.unit))
     }
 
     /// Charges so much that nobody settles.
@@ -128,34 +206,54 @@ impl Pacer {
         self.charge(amount, now);
     }
 
-    /// What one unit takes times the amount; what would take longer than [`END`] takes that.
+    /// Moves the arrival time by a cost, from `time` on at the earliest.
+    #[inline]
+    fn add(&mut self, time: u128, cost: u128, amount: u64) -> Paced {
+        self.before = self.arrival;
+        let arrival = self.arrival.max(time) + cost;
+        self.arrival = if arrival < END { arrival } else { end() };
+        let mark = self.arrival.wrapping_add(self.refunded);
+        Paced { mark, amount, epoch: self.epoch }
+    }
+
+    /// What one unit takes times the amount: below 2^124.
     #[inline]
     fn cost(&self, amount: u64) -> u128 {
-        // A unit of more than 2^64 fractions takes above 4 s, and its upper half is below 2^23.
-        let low = u128::from(amount) * u128::from(self.unit as u64);
-        let high = u128::from(amount) * u128::from((self.unit >> 64) as u64);
-        if high >= END >> 64 { END } else { low + (high << 64) }
+        u128::from(amount) * u128::from(self.unit)
+    }
+
+    /// At most 2^126.
+    #[inline]
+    fn time(&self, at: Instant) -> u128 {
+        u128::from(at.as_nanos()) * u128::from(self.scale)
     }
 
     fn set_units(&mut self, rate: Rate) {
-        let period = rate.period.as_nanos().clamp(1, 1 << 60);
-        self.unit = (period << FRACTION).div_ceil(u128::from(rate.amount.get()));
+        self.unit =
+            u64::try_from(rate.period.as_nanos()).map_or(LONGEST, |unit| unit.clamp(1, LONGEST));
+        self.scale = rate.amount.get().min(MOST);
         self.rate = rate;
         self.burst = rate.burst.get();
-        self.early = self.cost(self.burst) + (rate.tolerance.as_nanos() << FRACTION);
+        let tolerance = u64::try_from(rate.tolerance.as_nanos()).unwrap_or(LONGEST).min(LONGEST);
+        self.early = self.cost(self.burst) + u128::from(tolerance) * u128::from(self.scale);
     }
 }
 
-#[inline]
-fn time(at: Instant) -> u128 {
-    u128::from(at.as_nanos()) << FRACTION
+/// [`END`], where hardly anybody comes.
+#[cold]
+const fn end() -> u128 {
+    END
 }
 
-/// Time is in 2^-32 ns: a rate of 100 million a minute stays exact to one in 10^12.
-const FRACTION: u32 = 32;
+/// The longest period, 36 years; a window is a year at most.
+const LONGEST: u64 = 1 << 60;
 
-/// A time that never comes, of which a few can be added.
-const END: u128 = 1 << 124;
+/// A time that never comes; what one charge takes can be added to it.
+const END: u128 = 1 << 126;
+
+/// How many rates before the present one are remembered. A charge of an older one gives nothing
+/// back.
+const PAST: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -245,12 +343,35 @@ mod tests {
         let mut pacer = Pacer::new(rate(10, 4));
         let old = pacer.charge(3, at(0));
         pacer.set_rate(rate(100, 40), at(0));
-        // A charge of the old rate gives nothing back at the new one.
+        assert!(take(&mut pacer, 1, 0) && !take(&mut pacer, 1, 0));
+        // It refills at the new rate.
+        assert_eq!(pacer.conforms_at(1), at(10));
+        // What a charge of the old rate did not use comes back, and no more.
         pacer.settle(&old, 0, at(0));
         let free = (0..50).take_while(|_| take(&mut pacer, 1, 0)).count();
-        assert_eq!(free, 1);
-        // And it refills at the new rate.
-        assert_eq!(pacer.conforms_at(1), at(10));
+        assert_eq!(free, 3);
+    }
+
+    #[test]
+    fn an_old_charge_is_settled_at_every_later_rate() {
+        let mut pacer = Pacer::new(rate(10, 4));
+        let old = pacer.charge(4, at(0));
+        pacer.set_rate(rate(20, 8), at(100));
+        pacer.set_rate(rate(5, 8), at(150));
+        // One was free at 100 ms and two at 150 ms; of the charge 3 were left, and then 2.
+        assert_eq!(pacer.owed(at(150)), 6);
+        let mut other = pacer.clone();
+        other.settle(&old, 0, at(150));
+        assert_eq!(other.owed(at(150)), 4);
+        // An overrun is a debt at whatever rate.
+        pacer.settle(&old, 9, at(150));
+        assert_eq!(pacer.owed(at(150)), 11);
+        // A charge that is older than what is remembered gives nothing back.
+        let mut pacer = Pacer::new(rate(10, 4));
+        let old = pacer.charge(4, at(0));
+        (0..=PAST as u64).for_each(|n| pacer.set_rate(rate(11 + n, 4), at(0)));
+        pacer.settle(&old, 0, at(0));
+        assert_eq!(pacer.owed(at(0)), 4);
     }
 
     #[test]
@@ -280,11 +401,14 @@ mod tests {
         assert_eq!(pacer.conforms_at(1), Instant::MAX);
         let mut pacer = Pacer::new(rate(1 << 62, 1 << 62));
         assert!(take(&mut pacer, 1 << 62, 0));
-        // A unit takes 0.93 of 2^-32 ns, and 1 when rounded up.
-        assert_eq!(pacer.conforms_at(1 << 62), Instant::from_nanos(1 << 30));
+        assert_eq!(pacer.conforms_at(1 << 62), at(1_000));
+        // At so slow a rate, a year is a year.
+        let mut pacer = Pacer::new(slow);
+        assert!(take(&mut pacer, 1, 0) && !take(&mut pacer, 1, 0));
+        assert_eq!(pacer.conforms_at(1), Instant::from_nanos(366 * 86_400 * 1_000_000_000));
         // However much is charged, the arrival time stays in range.
         let mut pacer = Pacer::new(slow);
-        for _ in 0..100 {
+        for _ in 0..1_000 {
             pacer.charge(u64::MAX, at(0));
         }
         assert_eq!(pacer.arrival, END);

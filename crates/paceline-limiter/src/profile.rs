@@ -9,30 +9,55 @@ use crate::limit::{ChargeRule, Limit, Pacing};
 
 /// How limits are kept for a kind of server.
 ///
-/// | profile | server shapes it claims: nothing is refused there |
+/// A profile *claims* server shapes: nothing is refused there as long as delays stay within the
+/// delay bound, calls use no more than their upper amount, and nobody else uses the same quota.
+/// [Which profile do I want?](crate::guide::which_profile) compares them, with what each costs.
+///
+/// | profile | server shapes it claims |
 /// |---|---|
-/// | `Grok` | requests in a sliding window, counted on arrival; tokens in a sliding window, counted on completion |
+/// | `Grok` | requests in a sliding or aligned window, counted on arrival; tokens in a sliding window, counted on completion (at most 1 in 10,000 refused) |
 /// | `GrokStrict` | the same, and no window ever passes its limit |
 /// | `Smooth` | sliding and aligned windows, counted on arrival or completion; two counters of 2 or more, counted on arrival; buckets of L/60 or more, counted on arrival and without variation of the one-way delay |
-/// | `Burst` | sliding windows, counted as each limit says |
+/// | `Burst` | sliding and aligned windows, counted as each limit says |
 /// | `Bucket` | token buckets of capacity L, counted on arrival and without variation of the one-way delay |
 ///
 /// What is counted on arrival and paced has to leave when it is admitted, its upper amounts the
-/// expected ones and no larger than the burst. A bucket also gets what the delay lets bunch: to be
-/// refused nothing with a variation of d, it has to hold L d/W more.
+/// expected ones and no larger than the burst. A bucket also gets what the delay lets bunch: to
+/// refuse nothing with a variation of d, it has to hold L d/W more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
-    /// xAI: request limits guarded, requests per second evenly spaced, tokens held until settled.
+    /// For the xAI API, and servers like it: request limits guarded, requests per second evenly
+    /// spaced, total tokens by [`ChargeRule::Flow`].
+    ///
+    /// *Claims* sliding and aligned windows for requests, counted on arrival, and sliding windows
+    /// for tokens, counted on completion, where at most 1 call in 10,000 is refused; single windows
+    /// may pass the limit, as such a server lets them. *Fails* on servers that count tokens when a
+    /// call arrives, that estimate a window by two counters, and on token buckets smaller than the
+    /// limit.
     #[default]
     Grok,
-    /// Like `Grok`, and bound to hold tokens until they are settled.
+    /// Like `Grok`, and tokens are held until they are settled.
+    ///
+    /// *Claims* and *fails* as `Grok`, but nothing is refused and no window passes its limit,
+    /// whatever the server does. Calls that last as long as the window and could use ten times what
+    /// they do leave most of it unused.
     GrokStrict,
     /// For servers whose rule is not known: small bursts of L/60 in front of every window.
+    ///
+    /// *Claims* sliding, aligned and two-counter windows and token buckets of L/60 or more, counted
+    /// on arrival or on completion. *Fails* on smaller buckets, and on a bucket of about L/60 for
+    /// calls larger than that. A burst takes longer than with `Burst`.
     Smooth,
     /// Rolling windows only: as much at once as they allow.
+    ///
+    /// *Claims* sliding and aligned windows. *Fails* on servers that estimate a window by two
+    /// counters and on token buckets smaller than the limit.
     Burst,
     /// A plain token bucket.
+    ///
+    /// *Claims* token buckets of capacity L, filled at L/W. *Fails* on every kind of window: up to
+    /// 2 L pass in one.
     Bucket,
 }
 
@@ -56,6 +81,7 @@ impl Profile {
             Self::Grok | Self::GrokStrict if is_short && dimension == Dimension::Requests => {
                 limit.paced(Pacing::Even)
             }
+            Self::Grok if dimension == Dimension::TotalTokens => limit.charged(ChargeRule::Flow),
             Self::Grok | Self::GrokStrict | Self::Burst => limit,
             Self::Smooth => limit.paced(small_burst(quota)),
             Self::Bucket => limit.paced(Pacing::Bucket),

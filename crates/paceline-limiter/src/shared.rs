@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::PoisonError;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -41,6 +40,8 @@ pub(crate) struct Shared<C, A> {
     state: Mutex<State<A>>,
 }
 
+/// On cache lines of its own, so that whoever looks at the lock does not take them from its owner.
+#[repr(align(128))]
 struct State<A> {
     limiter: Limiter,
     waiting: HashMap<Ticket, Waiter<A>>,
@@ -85,16 +86,9 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
         let now = self.clock.now();
         let mut state = self.lock();
         match state.limiter.try_acquire(demand, now) {
-            Err(Refusal::NotUntil(_)) => {}
-            answer => return Asked::Known(answer),
-        }
-        match state.limiter.enqueue(demand.clone(), now) {
-            Ok(ticket) => {
-                let waiter = Waiter { waker: None, alarm: alarm(), answer: None };
-                state.waiting.insert(ticket, waiter);
-                Asked::Waits(ticket)
-            }
-            Err(refusal) => Asked::Known(Err(refusal)),
+            // Made anew, so that only the receipt is moved.
+            Ok(receipt) => Asked::Known(Ok(receipt)),
+            Err(refusal) => state.ask_again(demand, refusal, now, alarm),
         }
     }
 
@@ -165,12 +159,33 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
 
     #[inline]
     fn lock(&self) -> MutexGuard<'_, State<A>> {
-        // The limiter panics nowhere by design; if it did, its counts stay on the safe side.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
 impl<A: Alarm> State<A> {
+    /// Who is not admitted now takes a place in the queue, where waiting can help.
+    #[cold]
+    fn ask_again(
+        &mut self,
+        demand: &Demand,
+        refusal: Refusal,
+        now: Instant,
+        alarm: impl FnOnce() -> A,
+    ) -> Asked {
+        if !matches!(refusal, Refusal::NotUntil(_)) {
+            return Asked::Known(Err(refusal));
+        }
+        match self.limiter.enqueue(demand.clone(), now) {
+            Ok(ticket) => {
+                let waiter = Waiter { waker: None, alarm: alarm(), answer: None };
+                self.waiting.insert(ticket, waiter);
+                Asked::Waits(ticket)
+            }
+            Err(refusal) => Asked::Known(Err(refusal)),
+        }
+    }
+
     /// Serves the queue as far as it goes, and sets the alarm of whoever is first then. Returns
     /// whom to wake once the lock is released; `me`, who is being polled, looks for itself.
     fn serve(&mut self, now: Instant, me: Option<Ticket>) -> Vec<Waker> {
@@ -217,7 +232,7 @@ impl<A: Alarm> State<A> {
 
 impl<C, A> fmt::Debug for Shared<C, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         f.debug_struct("SharedLimiter")
             .field("waiting", &state.limiter.waiting())
             .field("in_flight", &state.limiter.in_flight())

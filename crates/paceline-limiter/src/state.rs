@@ -1,8 +1,8 @@
 //! The running state of one limit: what is held, what is counted, what is paced.
 //!
-//! It decides nothing alone: the limiter asks every limit first and only then charges all or
-//! none. Invariant: what is counted plus what is held covers all that the server can have
-//! counted in its window.
+//! It decides nothing alone: the limiter charges one limit after the other, and takes back all
+//! where one of them refuses. Invariant: what is counted plus what is held covers all that the
+//! server can have counted in its window; what is taken back leaves no trace.
 
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ pub(crate) struct LimitState {
     used: u64,
     /// Until when nothing of it leaves by itself, in nanoseconds.
     steady_until: u64,
+    /// The same, or zero where it pools calls: until when a charge takes no second look.
+    quick_until: u64,
+    /// All bits where a call's amount is held; none where only the pacer counts.
+    holds: u64,
     /// The index of its dimension.
     index: u8,
     /// Whether a call counts from its arrival on.
@@ -38,7 +42,7 @@ pub(crate) struct LimitState {
     held: u64,
     delay_ns: u64,
     /// How far the clock may lag.
-    staleness: Duration,
+    staleness_ns: u64,
     limit: Limit,
 }
 
@@ -94,6 +98,8 @@ impl LimitState {
             most: limit.quota().limit().get(),
             used: 0,
             steady_until: u64::MAX,
+            quick_until: u64::MAX,
+            holds: u64::MAX,
             index: index(limit.dimension()),
             on_arrival: false,
             pacer: limit.rate().map(Pacer::new),
@@ -101,7 +107,7 @@ impl LimitState {
             counts: Counts::InFlight,
             held: 0,
             delay_ns: 0,
-            staleness,
+            staleness_ns: nanos(staleness),
             limit,
         };
         state.counts = state.new_counts();
@@ -142,23 +148,9 @@ impl LimitState {
     }
 
     /// Whether `amount` fits now. Changes nothing that anybody could see.
-    #[inline]
     pub(crate) fn fits(&mut self, amount: Amount, demand: &Demand, now: Instant) -> bool {
-        if now.as_nanos() >= self.steady_until {
-            self.expire(now);
-        }
-        if let Some(pacer) = &self.pacer {
-            if !pacer.conforms(amount.expected_amount(), now) {
-                return false;
-            }
-        }
-        match &mut self.flow {
-            None => self.used.saturating_add(amount.upper_amount()) <= self.most,
-            Some(flow) => {
-                amount.upper_amount() <= self.most
-                    && flow.verdict(&ask(amount, demand), now).is_ok()
-            }
-        }
+        let conforms = |pacer: &Pacer| pacer.conforms(amount.expected_amount(), now);
+        self.pacer.as_ref().is_none_or(conforms) && self.is_within(amount, demand, now)
     }
 
     /// Whether `amount` fits now, and if not, when.
@@ -230,25 +222,68 @@ impl LimitState {
         }
     }
 
-    /// Reserves `amount`. The caller has seen that it fits.
-    #[inline]
-    pub(crate) fn charge(
+    /// Reserves `amount` if it fits now, and writes down what it did. `false`, and nothing has
+    /// changed that anybody could see, where it does not.
+    ///
+    /// A limit that pools calls only says whether it fits: see [`LimitState::enter`].
+    #[inline(always)]
+    pub(crate) fn try_charge(
         &mut self,
-        limit: u32,
         amount: Amount,
         demand: &Demand,
         now: Instant,
-    ) -> Charge {
-        // Where only the pacer counts, nothing is held.
-        let is_counted = !matches!(self.counts, Counts::Pacer);
-        let reserved = if is_counted { amount.upper_amount() } else { 0 };
-        let paced = match &mut self.pacer {
-            Some(pacer) => pacer.charge(amount.expected_amount(), now),
+        charge: &mut Charge,
+    ) -> bool {
+        let asked = amount.upper_amount();
+        let is_within = if now.as_nanos() < self.quick_until {
+            self.used.saturating_add(asked) <= self.most
+        } else {
+            self.is_within(amount, demand, now)
+        };
+        if !is_within {
+            return false;
+        }
+        charge.paced = match &mut self.pacer {
+            Some(pacer) => match pacer.try_charge(amount.expected_amount(), now) {
+                Some(paced) => paced,
+                None => return false,
+            },
             None => Paced::default(),
         };
-        self.hold(reserved);
-        let flight = self.flow.as_mut().map(|flow| flow.admit(&ask(amount, demand), now));
-        Charge { limit, reserved, stamp_ns: HELD, paced, flight }
+        charge.reserved = asked & self.holds;
+        charge.stamp_ns = HELD;
+        charge.flight = None;
+        self.hold(charge.reserved);
+        true
+    }
+
+    /// Takes back the charge that was the last thing to happen here.
+    pub(crate) fn undo(&mut self, charge: &Charge) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.undo();
+        }
+        self.let_go(charge.reserved);
+    }
+
+    /// Whether `amount` fits, but for the pacer, where time or other calls change what does.
+    #[cold]
+    fn is_within(&mut self, amount: Amount, demand: &Demand, now: Instant) -> bool {
+        if now.as_nanos() >= self.steady_until {
+            self.expire(now);
+        }
+        let asked = amount.upper_amount();
+        match &mut self.flow {
+            None => self.used.saturating_add(asked) <= self.most,
+            Some(flow) => asked <= self.most && flow.verdict(&ask(amount, demand), now).is_ok(),
+        }
+    }
+
+    /// An admitted call joins those that are pooled.
+    pub(crate) fn enter(&mut self, charge: &mut Charge, demand: &Demand, now: Instant) {
+        if let (Some(flow), Some(amount)) = (&mut self.flow, demand.amount_at(self.index as usize))
+        {
+            charge.flight = Some(flow.admit(&ask(amount, demand), now));
+        }
     }
 
     /// The call is leaving: what is counted on arrival is counted within the delay bound.
@@ -270,7 +305,7 @@ impl LimitState {
     /// The answer began: what is counted on arrival has been counted by now.
     #[inline]
     pub(crate) fn head_received(&mut self, charge: &mut Charge, now: Instant) {
-        let told = now + self.staleness;
+        let told = self.told(now);
         if charge.stamp_ns != HELD && charge.stamp_ns > told.as_nanos() {
             let counted = self.uncount(Instant::from_nanos(charge.stamp_ns), charge.reserved, now);
             self.count(told, counted, now);
@@ -288,24 +323,41 @@ impl LimitState {
     /// The call is over.
     #[inline]
     pub(crate) fn settle(&mut self, charge: &Charge, end: End, now: Instant) {
-        let used = end.actual.unwrap_or(charge.reserved);
         if let (Some(pacer), Some(actual)) = (&mut self.pacer, end.actual) {
             pacer.settle(&charge.paced, actual, now);
         }
+        if self.holds == 0 {
+            return;
+        }
+        let used = end.actual.unwrap_or(charge.reserved);
+        if self.flow.is_some() {
+            self.leave(charge, end, used, now);
+        }
+        if charge.stamp_ns == HELD {
+            self.let_go(charge.reserved);
+            self.count(self.told(end.over), used, now);
+        } else if used != charge.reserved {
+            let stamp = Instant::from_nanos(charge.stamp_ns);
+            self.uncount(stamp, charge.reserved, now);
+            self.count(stamp, used, now);
+        }
+    }
+
+    /// A call is no longer one of those that are pooled.
+    #[cold]
+    fn leave(&mut self, charge: &Charge, end: End, used: u64, now: Instant) {
         if let Some(flow) = &mut self.flow {
             match charge.flight {
                 Some(flight) => flow.settle(flight, end.actual, now),
                 None => flow.record_past(used, end.over, now),
             }
         }
-        if charge.stamp_ns == HELD {
-            self.let_go(charge.reserved);
-            self.count(end.over + self.staleness, used, now);
-        } else {
-            let stamp = Instant::from_nanos(charge.stamp_ns);
-            self.uncount(stamp, charge.reserved, now);
-            self.count(stamp, used, now);
-        }
+    }
+
+    /// A moment on the server's clock that a clock which lags tells as `at`, at the latest.
+    #[inline]
+    const fn told(&self, at: Instant) -> Instant {
+        Instant::from_nanos(at.as_nanos().saturating_add(self.staleness_ns))
     }
 
     /// The call never left, or the server refused it before counting anything of this: everything
@@ -449,11 +501,18 @@ impl LimitState {
     }
 
     /// Lets go of what has left by itself.
+    #[cold]
     fn expire(&mut self, now: Instant) {
         if let Counts::Window(window) = &mut self.counts {
             self.used -= window.expire(now);
             self.steady_until = window.next_expiry_ns();
         }
+        self.quick_until = if self.flow.is_some() { 0 } else { self.steady_until };
+    }
+
+    /// The delay bound, as long as the clock may lag more.
+    fn delay(&self) -> Duration {
+        self.limit.delay_bound() + Duration::from_nanos(self.staleness_ns)
     }
 
     fn new_counts(&self) -> Counts {
@@ -461,17 +520,15 @@ impl LimitState {
         match limit.quota().refill() {
             _ if limit.rule() == ChargeRule::WhileInFlight => Counts::InFlight,
             _ if is_bucket(limit) => Counts::Pacer,
-            Refill::Rolling(length) => {
-                Counts::Window(Window::new(length, limit.delay_bound() + self.staleness))
-            }
+            Refill::Rolling(length) => Counts::Window(Window::new(length, self.delay())),
             _ => Counts::Spent(0),
         }
     }
 
     /// Takes over what the limit says of its rule and its delay bound.
     fn follow(&mut self, now: Instant) {
-        let delay = self.limit.delay_bound() + self.staleness;
-        let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        let delay = self.delay();
+        let delay_ns = nanos(delay);
         let is_wider = self.delay_ns > 0 && delay_ns > self.delay_ns;
         self.expire(now);
         if let (Counts::Window(window), true) = (&mut self.counts, is_wider) {
@@ -481,6 +538,7 @@ impl LimitState {
             Counts::Window(window) => window.next_expiry_ns(),
             _ => u64::MAX,
         };
+        self.holds = if matches!(self.counts, Counts::Pacer) { 0 } else { u64::MAX };
         self.delay_ns = delay_ns;
         self.on_arrival = self.limit.is_on_arrival();
         match (self.limit.quota().window(), &mut self.flow) {
@@ -499,6 +557,7 @@ impl LimitState {
             }
             (_, flow) => *flow = None,
         }
+        self.quick_until = if self.flow.is_some() { 0 } else { self.steady_until };
     }
 }
 
@@ -520,6 +579,10 @@ fn ask(amount: Amount, demand: &Demand) -> crate::flow::Ask<'_> {
         completes: demand.completion(),
         class: demand.tag_name(),
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn narrow(amount: u128) -> u64 {

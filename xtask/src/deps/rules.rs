@@ -53,7 +53,7 @@ pub(super) const RULES: &[Rule] = &[
         ours_in_tests: &["paceline-sim"],
         always: NONE,
         by_default: NONE,
-        on_request: &["quanta", "serde", "tokio"],
+        on_request: &["quanta", "serde", "spin", "tokio"],
     },
     Rule {
         name: "paceline-budget",

@@ -20,6 +20,12 @@ pub(super) struct Case {
 
 /// All of them, in this order.
 pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "floor",
+        about: "what no decision of the shared form can cost less than: its lock and its clock, \
+                and then a call that no limit counts",
+        measure: floor,
+    },
     Case { name: "one", about: "one limit with a pacer alone, shared", measure: one },
     Case {
         name: "two",
@@ -49,6 +55,14 @@ pub(super) const CASES: &[Case] = &[
         measure: loss::measure,
     },
 ];
+
+fn floor(book: &mut Book<'_>) {
+    let floors =
+        [("floor/lock+clock", Some(ours::floor())), ("floor/none", ours::shared(0, Kind::Pacer))];
+    for (name, floor) in floors {
+        book.compare(Comparison::new(name), floor, vec![peers::governor()]);
+    }
+}
 
 fn one(book: &mut Book<'_>) {
     book.compare(

@@ -3,21 +3,26 @@
 //! What is not there yet is `None`, which becomes a row that was not measured, never one left out.
 //! Invariant: a limiter here is one that a user can build through the public interface.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use paceline_core::{
-    Actual, Admission, Amount, Demand, Dimension, Instant, LimitKey, Quota, Receipt, Refusal,
+    Actual, Admission, Amount, Clock, Completion, Demand, Dimension, Instant, LimitKey, Quota,
+    Receipt, Refusal,
 };
-use paceline_limiter::tokio::SharedLimiter;
-use paceline_limiter::{ChargeRule, Limit, Limiter, Pacing, Profile};
+use paceline_limiter::clock::{CoarseClock, QuantaClock, SharedLimiter};
+use paceline_limiter::{ChargeRule, Limit, Limiter, Pacing, Profile, tokio};
 
 use super::timer::{Awaited, PLACES, Side, Subject};
 use super::waiters::{Crowd, WAITERS};
 
 /// The title of what is shared between threads.
-const SHARED: &str = "SharedLimiter::try_acquire(), on tokio's clock";
+const SHARED: &str = "clock::SharedLimiter::try_acquire()";
+
+/// The title of what is awaited.
+const AWAITED: &str = "tokio::SharedLimiter::acquire().await, on a QuantaClock";
 
 /// How a limit is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +35,22 @@ pub(super) enum Kind {
 
 /// So many limits, shared, on an exact clock.
 pub(super) fn shared(limits: usize, kind: Kind) -> Option<Side> {
-    Some(Side::new("ours", SHARED, Shared::new(limiter(limits, kind))))
+    Some(Side::new("ours", SHARED, on_time(limiter(limits, kind))))
+}
+
+/// The lock and the clock of it alone: what a decision can't cost less than.
+pub(super) fn floor() -> Side {
+    let limiter = SharedLimiter::new(Limiter::new());
+    let title = "clock::SharedLimiter::resume() of no pause";
+    Side::new("ours", title, move || !limiter.resume(black_box(&LimitKey::All), None))
 }
 
 /// The same on a clock that is a few milliseconds late.
-pub(super) fn coarse(_limits: usize, _kind: Kind) -> Option<Side> {
-    None
+pub(super) fn coarse(limits: usize, kind: Kind) -> Option<Side> {
+    let clock = CoarseClock::start(Duration::from_millis(1)).ok()?;
+    let limiter = SharedLimiter::with_coarse_clock(limiter(limits, kind), clock);
+    let title = "clock::SharedLimiter::try_acquire(), on a CoarseClock of 1 ms";
+    Some(Side::new("ours", title, Shared { limiter, call: Call::new() }))
 }
 
 /// The same without sharing, the time given.
@@ -45,13 +60,32 @@ pub(super) fn pure(limits: usize, kind: Kind) -> Option<Side> {
 }
 
 /// Two limits of which one pools many calls, with so many in flight throughout.
-pub(super) fn flow(_in_flight: usize) -> Option<Side> {
-    None
+pub(super) fn flow(in_flight: usize) -> Option<Side> {
+    let mut subject = on_time(pooling());
+    subject.call.demand = lasting(&subject.call.demand);
+    for _ in 0..in_flight {
+        let receipt = subject.limiter.try_acquire(&subject.call.demand).ok()?;
+        subject.limiter.sent(receipt);
+    }
+    Some(Side::new("ours", SHARED, subject))
 }
 
 /// The same, each decision in a new slot of the window: the work that is done once per slot.
-pub(super) fn flow_slot(_in_flight: usize) -> Option<Side> {
-    None
+pub(super) fn flow_slot(in_flight: usize) -> Option<Side> {
+    let mut call = Call::new();
+    call.demand = lasting(&call.demand);
+    let mut limiter = pooling();
+    let now = Instant::ORIGIN + Duration::from_secs(3_600);
+    let others: Option<VecDeque<_>> = (0..in_flight)
+        .map(|_| {
+            let receipt = limiter.try_acquire(&call.demand, now).ok()?;
+            limiter.sent(receipt, now);
+            Some(receipt)
+        })
+        .collect();
+    let renewed = in_flight.div_ceil(PLACES);
+    let subject = Slots { limiter, call, now, others: others?, renewed };
+    Some(Side::new("ours", "Limiter::try_acquire(), each in a new slot", subject))
 }
 
 /// Two limits that are spent.
@@ -60,7 +94,7 @@ pub(super) fn refusing() -> Option<Side> {
     let quota = Quota::per_hour(NonZeroU64::MIN);
     spent.add(Limit::new(LimitKey::All, Dimension::Requests, quota)).ok()?;
     spent.add(limit(1, Kind::Guarded)).ok()?;
-    let mut subject = Shared::new(spent);
+    let mut subject = on_time(spent);
     Subject::acquire(&mut subject, 0);
     Subject::settle(&mut subject, 0);
     Some(Side::new("ours", SHARED, subject))
@@ -68,15 +102,15 @@ pub(super) fn refusing() -> Option<Side> {
 
 /// One limiter asked by two threads.
 pub(super) fn two_threads(limits: usize, kind: Kind) -> Option<Side> {
-    let one = Shared::new(limiter(limits, kind));
+    let one = on_time(limiter(limits, kind));
     let other = Shared { limiter: one.limiter.clone(), call: Call::new() };
     Some(Side::two_threads("ours", SHARED, [one, other]))
 }
 
 /// Awaited where nobody has to wait.
 pub(super) fn awaited(limits: usize, kind: Kind) -> Option<Side> {
-    let subject = Shared::new(limiter(limits, kind));
-    Some(Side::awaited("ours", "SharedLimiter::acquire().await, on tokio's clock", subject))
+    let limiter = tokio::SharedLimiter::with_clock(limiter(limits, kind), QuantaClock::new());
+    Some(Side::awaited("ours", AWAITED, Tasks { limiter, call: Call::new() }))
 }
 
 /// A limit for each of many keys.
@@ -86,8 +120,8 @@ pub(super) fn keyed<K>(_keys: Vec<K>) -> Option<Side> {
 
 /// Those who wait in line.
 pub(super) fn crowd() -> Option<Crowd> {
-    Some(Crowd::new("ours", "SharedLimiter::acquire().await, on tokio's clock", || {
-        let limiter = SharedLimiter::new(Limiter::new());
+    Some(Crowd::new("ours", AWAITED, || {
+        let limiter = tokio::SharedLimiter::with_clock(Limiter::new(), QuantaClock::new());
         let quota = u64::try_from(WAITERS).ok().and_then(NonZeroU64::new);
         let quota = Quota::per_second(quota.expect("some thousands"));
         let limit = Limit::new(LimitKey::All, Dimension::Requests, quota);
@@ -120,7 +154,9 @@ pub(super) fn holding() -> Option<Held> {
 
 /// Whose tokens are pooled over the calls in flight.
 pub(super) fn flowing() -> Option<Held> {
-    None
+    let limit =
+        |key, quota| Limit::new(key, Dimension::TotalTokens, quota).charged(ChargeRule::Flow);
+    Some(Held { limiter: Limiter::new(), limit })
 }
 
 /// Whose requests are counted on arrival, kept as the profile for xAI does it.
@@ -162,6 +198,20 @@ fn limiter(limits: usize, kind: Kind) -> Limiter {
         limiter.add(limit(index, kind)).expect("a legal limit");
     }
     limiter
+}
+
+/// A pacer for requests, and for tokens a limit that pools the calls in flight.
+fn pooling() -> Limiter {
+    let mut limiter = limiter(1, Kind::Pacer);
+    let tokens = Limit::new(LimitKey::All, Dimension::TotalTokens, Quota::per_minute(PLENTY));
+    limiter.add(tokens.charged(ChargeRule::Flow)).expect("a legal limit");
+    limiter
+}
+
+/// A demand of which it is known when it will be over, as most of them are.
+fn lasting(demand: &Demand) -> Demand {
+    let range = Completion::between(Duration::from_millis(500), Duration::from_secs(20));
+    demand.clone().completes(range)
 }
 
 /// The first ones are of requests and tokens in a minute, then the same in a second, and so on.
@@ -208,18 +258,16 @@ impl Call {
     }
 }
 
-struct Shared {
-    limiter: SharedLimiter,
+struct Shared<C = QuantaClock> {
+    limiter: SharedLimiter<C>,
     call: Call,
 }
 
-impl Shared {
-    fn new(limiter: Limiter) -> Self {
-        Self { limiter: SharedLimiter::new(limiter), call: Call::new() }
-    }
+fn on_time(limiter: Limiter) -> Shared {
+    Shared { limiter: SharedLimiter::new(limiter), call: Call::new() }
 }
 
-impl Subject for Shared {
+impl<C: Clock> Subject for Shared<C> {
     const SETTLES: bool = true;
 
     fn acquire(&mut self, place: usize) -> bool {
@@ -235,7 +283,12 @@ impl Subject for Shared {
     }
 }
 
-impl Awaited for Shared {
+struct Tasks {
+    limiter: tokio::SharedLimiter<QuantaClock>,
+    call: Call,
+}
+
+impl Awaited for Tasks {
     const SETTLES: bool = true;
 
     async fn acquire(&mut self, place: usize) -> bool {
@@ -245,7 +298,9 @@ impl Awaited for Shared {
     }
 
     fn settle(&mut self, place: usize) {
-        Subject::settle(self, place);
+        if let Some(receipt) = self.call.receipts[place].take() {
+            self.limiter.settle(receipt, black_box(&self.call.actual));
+        }
     }
 }
 
@@ -269,6 +324,47 @@ impl Subject for Pure {
         if let Some(receipt) = self.call.receipts[place].take() {
             self.now = self.now + Duration::from_nanos(100);
             self.limiter.settle(receipt, black_box(&self.call.actual), self.now);
+        }
+    }
+}
+
+/// One decision a slot, with others in flight, of which some are over each time.
+struct Slots {
+    limiter: Limiter,
+    call: Call,
+    now: Instant,
+    others: VecDeque<Receipt>,
+    /// How many of the others are settled and replaced with each call, so that each of them lasts
+    /// for as many slots as there are places.
+    renewed: usize,
+}
+
+impl Slots {
+    /// At least a slot of a window of a minute.
+    const SLOT: Duration = Duration::from_nanos(1 << 28);
+}
+
+impl Subject for Slots {
+    const SETTLES: bool = true;
+
+    fn acquire(&mut self, place: usize) -> bool {
+        self.now = self.now + Self::SLOT;
+        let receipt = self.limiter.try_acquire(black_box(&self.call.demand), self.now).ok();
+        self.call.receipts[place] = receipt;
+        receipt.is_some()
+    }
+
+    fn settle(&mut self, place: usize) {
+        if let Some(receipt) = self.call.receipts[place].take() {
+            self.limiter.settle(receipt, black_box(&self.call.actual), self.now);
+        }
+        for _ in 0..self.renewed {
+            let Some(over) = self.others.pop_front() else { return };
+            self.limiter.settle(over, black_box(&self.call.actual), self.now);
+            if let Ok(next) = self.limiter.try_acquire(black_box(&self.call.demand), self.now) {
+                self.limiter.sent(next, self.now);
+                self.others.push_back(next);
+            }
         }
     }
 }

@@ -5,13 +5,12 @@
 use std::time::Duration;
 
 use paceline_core::{
-    Amount, Blocked, Completion, Demand, Dimension, Instant, LimitKey, LimiterId, Quota, Receipt,
-    Refusal,
+    Amount, Blocked, Demand, Dimension, Instant, LimitKey, LimiterId, Quota, Receipt, Refusal,
 };
 
 use super::calls::{Call, Calls};
 use super::pauses::Pauses;
-use crate::limit::{Limit, LimitError};
+use crate::limit::{ChargeRule, Limit, LimitError};
 use crate::scopes::Scopes;
 use crate::state::{LimitState, Verdict};
 
@@ -22,6 +21,8 @@ pub(crate) struct Limits {
     states: Vec<Option<LimitState>>,
     scopes: Scopes,
     staleness: Duration,
+    /// Whether any limit pools calls.
+    pools: bool,
     pub(crate) pauses: Pauses,
     pub(crate) calls: Calls,
 }
@@ -36,6 +37,7 @@ impl Limits {
             states: Vec::new(),
             scopes: Scopes::default(),
             staleness: Duration::ZERO,
+            pools: false,
             pauses: Pauses::default(),
             calls: Calls::default(),
         }
@@ -44,6 +46,7 @@ impl Limits {
     /// Adds a limit, or replaces the one of the same key, dimension and refill.
     pub(crate) fn add(&mut self, limit: Limit, now: Instant) -> Result<(), LimitError> {
         limit.check()?;
+        self.pools |= limit.rule() == ChargeRule::Flow;
         if let Some(state) = self.find(limit.key(), limit.dimension(), limit.quota()) {
             state.set_limit(limit, now);
             return Ok(());
@@ -91,21 +94,39 @@ impl Limits {
                 || scopes.named(demand).iter().all(|scope| all_fit(states, scope, demand, now)))
     }
 
-    /// Charges a demand that fits to all that count it. `None` where too many calls are in flight.
+    /// Charges a demand to all that count it, where all of them admit it. `None`, and nothing has
+    /// changed, where one does not or too many calls are in flight.
     #[inline]
     pub(crate) fn admit(&mut self, demand: &Demand, now: Instant) -> Option<Receipt> {
-        let Self { id, states, scopes, pauses, calls, .. } = self;
-        let (number, call) = calls.insert()?;
-        call.admitted_ns = now.as_nanos();
-        call.latest = demand.completion().map_or(Duration::ZERO, Completion::latest);
-        charge_all(states, scopes.all(), call, demand, now);
-        if !scopes.only_all() {
-            for scope in scopes.named(demand) {
-                charge_all(states, scope, call, demand, now);
-            }
+        self.charge(demand, now).map(|number| Receipt::new(self.id, number))
+    }
+
+    /// The same; what it returns fits into registers, where a receipt would go through memory.
+    #[inline(never)]
+    fn charge(&mut self, demand: &Demand, now: Instant) -> Option<u64> {
+        if !self.pauses.is_none() && self.pauses.until(demand, now).is_some() {
+            return None;
         }
-        pauses.admitted(demand, now);
-        Some(Receipt::new(*id, number))
+        let Self { states, scopes, pools, pauses, calls, .. } = self;
+        let mut opening = calls.open()?;
+        let call = opening.call();
+        let mut fits = charge_all(states, scopes.all(), call, demand, now);
+        if fits && !scopes.only_all() {
+            fits = charge_named(states, scopes, call, demand, now);
+        }
+        if !fits {
+            undo_all(states, call);
+            return None;
+        }
+        if *pools {
+            enter_all(states, call, demand, now);
+        }
+        call.admitted_ns = now.as_nanos();
+        call.latest_ns = demand.completion().map_or(0, |range| nanos(range.latest()));
+        if !pauses.is_none() {
+            pauses.admitted(demand, now);
+        }
+        Some(opening.take())
     }
 
     /// Why the demand is not admitted now; `None` where it is.
@@ -275,20 +296,79 @@ fn all_fit(
     })
 }
 
-/// Charges the demand to the limits of one scope.
-#[inline]
+/// Charges the demand to the limits of every scope that it names.
+#[inline(never)]
+fn charge_named(
+    states: &mut [Option<LimitState>],
+    scopes: &Scopes,
+    call: &mut Call,
+    demand: &Demand,
+    now: Instant,
+) -> bool {
+    let mut named = scopes.named(demand).into_iter();
+    named.all(|scope| charge_all(states, scope, call, demand, now))
+}
+
+/// Charges the demand to the limits of one scope, up to the first that does not admit it: `false`.
+#[inline(always)]
 fn charge_all(
     states: &mut [Option<LimitState>],
     scope: &[u32],
     call: &mut Call,
     demand: &Demand,
     now: Instant,
-) {
+) -> bool {
     for limit in scope {
         let Some(Some(state)) = states.get_mut(*limit as usize) else { continue };
-        let Some(amount) = state.asked(demand) else { continue };
-        call.charge(state.charge(*limit, amount, demand, now));
+        if !charge(state, *limit, call, demand, now) {
+            return false;
+        }
     }
+    true
+}
+
+/// Charges the demand to one limit, if it asks for anything there and that fits.
+#[inline(always)]
+fn charge(
+    state: &mut LimitState,
+    limit: u32,
+    call: &mut Call,
+    demand: &Demand,
+    now: Instant,
+) -> bool {
+    let Some(amount) = state.asked(demand) else { return true };
+    let place = call.next();
+    place.limit = limit;
+    let fits = state.try_charge(amount, demand, now, place);
+    if fits {
+        call.keep();
+    }
+    fits
+}
+
+/// Takes back every charge of a call that was not admitted after all.
+#[cold]
+fn undo_all(states: &mut [Option<LimitState>], call: &mut Call) {
+    for charge in call.charges() {
+        if let Some(Some(state)) = states.get_mut(charge.limit as usize) {
+            state.undo(charge);
+        }
+    }
+    call.forget_all();
+}
+
+/// Lets an admitted call enter the limits that pool calls, which only said so far that they would.
+#[cold]
+fn enter_all(states: &mut [Option<LimitState>], call: &mut Call, demand: &Demand, now: Instant) {
+    for charge in call.charges() {
+        if let Some(Some(state)) = states.get_mut(charge.limit as usize) {
+            state.enter(charge, demand, now);
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whether `a` is later than `b`; not known is later than any moment.
@@ -297,5 +377,69 @@ fn is_later(a: Option<Instant>, b: Option<Instant>) -> bool {
         (None, Some(_)) => true,
         (Some(a), Some(b)) => a > b,
         (_, None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use paceline_core::Actual;
+
+    use super::*;
+    use crate::limit::Pacing;
+    use crate::limiter::Limiter;
+
+    fn not_zero(amount: u64) -> NonZeroU64 {
+        NonZeroU64::new(amount).expect("not zero")
+    }
+
+    /// Limits of which the last one refuses what the others admit.
+    fn limiter() -> Limiter {
+        let mut limiter = Limiter::new();
+        let minute = Quota::per_minute(not_zero(1_000));
+        let burst = Pacing::Burst(not_zero(500));
+        let model = LimitKey::Model("m".into());
+        let last = Limit::new(model, Dimension::Requests, Quota::per_hour(not_zero(2)));
+        let input = Limit::new(LimitKey::All, Dimension::InputTokens, minute);
+        let million = Quota::per_minute(not_zero(1_000_000));
+        let total = Limit::new(LimitKey::All, Dimension::TotalTokens, million);
+        for limit in [
+            input.paced(burst),
+            total.charged(ChargeRule::Flow),
+            Limit::new(LimitKey::All, Dimension::InFlight, Quota::once(not_zero(9))),
+            last,
+        ] {
+            limiter.add(limit).expect("a legal limit");
+        }
+        limiter
+    }
+
+    #[test]
+    fn what_a_later_limit_refuses_leaves_no_trace_in_the_others() {
+        let at = |seconds: u64| Instant::from_nanos((1_000 + seconds) * 1_000_000_000);
+        let demand = Demand::call(Amount::expected(100).upper(200))
+            .with(Dimension::InputTokens, Amount::exact(50))
+            .model("m");
+        let used = Actual::new().with(Dimension::TotalTokens, 30);
+        let (mut asked, mut other) = (limiter(), limiter());
+        for limiter in [&mut asked, &mut other] {
+            let one = limiter.try_acquire(&demand, at(0)).expect("it fits");
+            limiter.try_acquire(&demand, at(1)).expect("it fits");
+            limiter.settle(one, &used, at(2));
+        }
+        for turn in 0..100 {
+            asked
+                .try_acquire(&demand, at(2) + Duration::from_nanos(turn))
+                .expect_err("the last limit is spent");
+        }
+        let now = at(3);
+        // All that a limit knows, but for what another limiter is called.
+        let states = |limiter: &mut Limiter| format!("{:?}", limiter.limits.states);
+        assert!(
+            other.try_acquire(&demand, now).is_err() && asked.try_acquire(&demand, now).is_err()
+        );
+        assert_eq!(states(&mut asked), states(&mut other));
+        assert_eq!((asked.in_flight(), asked.snapshot(now)), (1, other.snapshot(now)));
     }
 }

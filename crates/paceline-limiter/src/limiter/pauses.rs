@@ -48,23 +48,21 @@ impl Pauses {
         self.0.iter().all(|pause| pause.until <= now)
     }
 
-    /// Until when a demand is paused, if it is.
+    /// Whether none is kept: then no demand is paused, and no admission ends one.
     #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Until when a demand is paused, if it is.
     pub(crate) fn until(&self, demand: &Demand, now: Instant) -> Option<Instant> {
-        if self.0.is_empty() {
-            return None;
-        }
         let holds = |pause: &&Pause| pause.until > now && pause.applies(demand);
         self.0.iter().filter(holds).map(|pause| pause.until).max()
     }
 
     /// A demand was admitted: where it is the first one after a pause, the others wait for what
     /// becomes of it.
-    #[inline]
     pub(crate) fn admitted(&mut self, demand: &Demand, now: Instant) {
-        if self.0.is_empty() {
-            return;
-        }
         for pause in self.0.iter_mut().filter(|pause| pause.probes && pause.applies(demand)) {
             pause.probes = false;
             pause.until = now + AFTER_PROBE;

@@ -57,7 +57,7 @@ impl Limiter {
         for call in self.limits.calls.iter() {
             let sent =
                 if call.sent_ns == calls::NOT_SENT { call.admitted_ns } else { call.sent_ns };
-            let over = Instant::from_nanos(sent) + call.latest;
+            let over = Instant::from_nanos(sent.saturating_add(call.latest_ns));
             for charge in call.charges() {
                 if let Some(Some(state)) = copies.get_mut(charge.limit as usize) {
                     state.settle(charge, End { actual: None, over: over.max(now) }, now);

@@ -1,9 +1,14 @@
 //! The limiter's promises, judged by a log that knows nothing of it.
 
+mod examples;
 mod laws;
 mod oracle;
+mod pages;
+mod peers;
 mod profiles;
 mod promises;
+mod restart;
+mod scenarios;
 mod table;
 mod waiting;
 mod wakeups;

@@ -169,7 +169,7 @@ fn a_pause_holds_what_it_names_and_is_never_shortened() {
 
 #[test]
 fn limits_are_created_changed_and_lifted_as_they_are_observed() {
-    let mut limiter = Limiter::new().with_profile(Profile::Grok);
+    let mut limiter = Limiter::new().with_profile(Profile::GrokStrict);
     let key = LimitKey::Model("m".into());
     let stated = |limit| Observation::Stated {
         key: key.clone(),
