@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod deps;
 mod loom;
+mod oracle;
 mod shell;
 mod test;
 mod tidy;
@@ -40,6 +41,8 @@ enum Task {
     Tidy,
     /// The limiter's shared forms, in every order in which threads can take their lock.
     Loom,
+    /// The limiter against its oracle: random steps and every short sequence.
+    Oracle(oracle::Arguments),
     /// Measures; writes the rows to target/paceline-bench/NAME.json.
     Bench(bench::Arguments),
     /// The quick gate; with --full also what is slow, where its tool is installed.
@@ -67,6 +70,7 @@ fn run(task: &Task) -> Outcome {
         Task::Deps => deps::run(&workspace),
         Task::Tidy => tidy::run(&workspace),
         Task::Loom => loom::run(&workspace),
+        Task::Oracle(arguments) => oracle::run(&workspace, arguments),
         Task::Bench(arguments) => bench::run(&workspace, arguments),
         Task::Ci { full: false } => test::run(&workspace, &[]),
         Task::Ci { full: true } => ci::run(&workspace),

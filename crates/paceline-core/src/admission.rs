@@ -78,19 +78,27 @@ pub trait Admission: Send + Sync + fmt::Debug {
 pub struct Acquire<'a>(State<'a>);
 
 enum State<'a> {
-    /// By itself, because a receipt is a tenth of the size of a refusal.
-    Granted(Receipt),
+    /// By itself, because a receipt is a tenth of the size of a refusal; and who takes it back where
+    /// nobody looks at it.
+    Granted(Receipt, Option<&'a dyn Admission>),
     Refused(Refusal),
     Yielded,
     Waiting(Pin<Box<dyn Future<Output = Result<Receipt, Refusal>> + Send + 'a>>),
 }
 
 impl<'a> Acquire<'a> {
-    /// An answer that is known.
+    /// A grant that is known, and goes back to `by` where this is dropped without having yielded it.
+    #[inline]
+    pub const fn granted(receipt: Receipt, by: &'a dyn Admission) -> Self {
+        Self(State::Granted(receipt, Some(by)))
+    }
+
+    /// An answer that is known. A receipt in it is lost where this is dropped without having yielded
+    /// it; see [`Acquire::granted`].
     #[inline]
     pub fn ready(answer: Result<Receipt, Refusal>) -> Self {
         match answer {
-            Ok(receipt) => Self(State::Granted(receipt)),
+            Ok(receipt) => Self(State::Granted(receipt, None)),
             Err(refusal) => Self(State::Refused(refusal)),
         }
     }
@@ -113,11 +121,20 @@ impl Future for Acquire<'_> {
     /// When polled again after it has yielded, as futures may.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Granted(receipt) = self.0 {
+        if let State::Granted(receipt, _) = self.0 {
             self.0 = State::Yielded;
             return Poll::Ready(Ok(receipt));
         }
         self.poll_others(context)
+    }
+}
+
+impl Drop for Acquire<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let State::Granted(receipt, Some(by)) = self.0 {
+            by.cancel_unsent(receipt);
+        }
     }
 }
 
@@ -136,7 +153,7 @@ impl Acquire<'_> {
 impl fmt::Debug for Acquire<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            State::Granted(receipt) => f.debug_tuple("Acquire::Granted").field(receipt).finish(),
+            State::Granted(receipt, _) => f.debug_tuple("Acquire::Granted").field(receipt).finish(),
             State::Refused(refusal) => f.debug_tuple("Acquire::Refused").field(refusal).finish(),
             State::Yielded => f.write_str("Acquire::Yielded"),
             State::Waiting(_) => f.write_str("Acquire::Waiting"),

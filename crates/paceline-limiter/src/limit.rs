@@ -28,6 +28,8 @@ pub struct Limit {
     quota: Quota,
     rule: ChargeRule,
     pacing: Pacing,
+    /// The burst as it was stated, and of which limit.
+    burst: Option<(NonZeroU64, NonZeroU64)>,
     delay: Duration,
 }
 
@@ -138,7 +140,8 @@ impl Limit {
             Dimension::InFlight => ChargeRule::WhileInFlight,
             _ => ChargeRule::Completion,
         };
-        Self { key, dimension, quota, rule, pacing: Pacing::None, delay: Self::DEFAULT_DELAY }
+        let (pacing, delay) = (Pacing::None, Self::DEFAULT_DELAY);
+        Self { key, dimension, quota, rule, pacing, burst: None, delay }
     }
 
     /// Charged by another rule.
@@ -152,6 +155,10 @@ impl Limit {
     #[must_use]
     pub const fn paced(mut self, pacing: Pacing) -> Self {
         self.pacing = pacing;
+        self.burst = match pacing {
+            Pacing::Burst(burst) => Some((burst, self.quota.limit())),
+            _ => None,
+        };
         self
     }
 
@@ -163,14 +170,13 @@ impl Limit {
         self
     }
 
-    /// The same limit with another quota; a burst that no longer fits is cut in proportion.
+    /// The same limit with another quota; a burst stays the same part of it as it was stated, at
+    /// least 1. Where that is all of it, calls go one by one.
     #[must_use]
     pub(crate) fn with_quota(mut self, quota: Quota) -> Self {
-        if let Pacing::Burst(burst) = self.pacing {
-            let old = u128::from(self.quota.limit().get());
-            let new = u128::from(quota.limit().get());
-            let scaled = u128::from(burst.get()) * new / old;
-            self.pacing = u64::try_from(scaled)
+        if let Some((burst, of)) = self.burst {
+            let scaled = u128::from(burst.get()) * u128::from(quota.limit().get());
+            self.pacing = u64::try_from(scaled / u128::from(of.get()))
                 .ok()
                 .and_then(NonZeroU64::new)
                 .or(Some(NonZeroU64::MIN))
@@ -323,6 +329,22 @@ mod tests {
 
     fn per_minute(limit: u64) -> Quota {
         Quota::per_minute(NonZeroU64::new(limit).expect("not zero"))
+    }
+
+    #[test]
+    fn a_burst_is_the_same_part_of_a_limit_that_was_cut_and_raised_again() {
+        let burst = |limit, burst| {
+            let burst = NonZeroU64::new(burst).expect("not zero");
+            let base = Limit::new(LimitKey::All, Dimension::Requests, per_minute(limit));
+            base.paced(Pacing::Burst(burst))
+        };
+        let (hundred, two) = (burst(100, 10), burst(2, 1));
+        let cut = hundred.clone().with_quota(per_minute(15));
+        assert_eq!(cut.pacing(), burst(15, 1).pacing());
+        assert_eq!(cut.with_quota(per_minute(100)), hundred);
+        let cut = two.clone().with_quota(per_minute(1));
+        assert_eq!(cut.pacing(), Pacing::Even);
+        assert_eq!(cut.with_quota(per_minute(2)), two);
     }
 
     #[test]

@@ -17,9 +17,13 @@ use crate::limit::{ChargeRule, Limit, Pacing};
 /// |---|---|
 /// | `Grok` | requests in a sliding or aligned window, counted on arrival; tokens in a sliding window, counted on completion (at most 1 in 10,000 refused) |
 /// | `GrokStrict` | the same, and no window ever passes its limit |
-/// | `Smooth` | sliding, aligned and two-counter windows and buckets of L/60 or more, counted on arrival or completion |
+/// | `Smooth` | sliding and aligned windows, counted on arrival or completion; two counters of 2 or more, counted on arrival; buckets of L/60 or more, counted on arrival and without variation of the one-way delay |
 /// | `Burst` | sliding and aligned windows, counted as each limit says |
-/// | `Bucket` | token buckets of capacity L |
+/// | `Bucket` | token buckets of capacity L, counted on arrival and without variation of the one-way delay |
+///
+/// What is counted on arrival and paced has to leave when it is admitted, its upper amounts the
+/// expected ones and no larger than the burst. A bucket also gets what the delay lets bunch: to
+/// refuse nothing with a variation of d, it has to hold L d/W more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
@@ -85,9 +89,12 @@ impl Profile {
     }
 }
 
-/// A burst of L/60, or one by one where that is below 1.
+/// A burst of L/60, at least 1. Not [`Pacing::Even`], which fills every window to the last and so
+/// is refused by two counters, and catches up on lateness, which a bucket of 1 refuses.
 fn small_burst(quota: Quota) -> Pacing {
-    NonZeroU64::new(quota.limit().get() / 60).map_or(Pacing::Even, Pacing::Burst)
+    let burst = NonZeroU64::new(quota.limit().get() / 60).unwrap_or(NonZeroU64::MIN);
+    // One in a window leaves nothing to refill.
+    if burst < quota.limit() { Pacing::Burst(burst) } else { Pacing::Even }
 }
 
 #[cfg(test)]

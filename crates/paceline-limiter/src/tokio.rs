@@ -155,7 +155,8 @@ impl<C: Clock> Admission for SharedLimiter<C> {
     #[inline]
     fn acquire<'a>(&'a self, demand: &'a Demand) -> Acquire<'a> {
         match self.0.ask(demand, Timer::default) {
-            Asked::Known(answer) => Acquire::ready(answer),
+            Asked::Known(Ok(receipt)) => Acquire::granted(receipt, self),
+            Asked::Known(refused) => Acquire::ready(refused),
             Asked::Waits(ticket) => {
                 Acquire::waiting(Wait { shared: Arc::clone(&self.0), ticket, done: false })
             }

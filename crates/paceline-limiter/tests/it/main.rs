@@ -2,12 +2,15 @@
 
 mod examples;
 mod keyed;
+mod laws;
 mod oracle;
 mod others;
 mod pages;
 mod peers;
+mod profiles;
 mod promises;
 mod restart;
 mod scenarios;
 mod table;
 mod waiting;
+mod wakeups;

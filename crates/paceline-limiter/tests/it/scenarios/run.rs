@@ -374,9 +374,13 @@ fn observation(step: &Step) -> Result<Observation, Problem> {
             remaining: step.remaining.ok_or("no remaining")?,
             limit: step.limit.ok_or("no limit")?,
         },
-        Learned::Refused => {
-            Observation::Refused { key, dimension: named, actual: step.actual, limit: step.limit, receipt: None }
-        }
+        Learned::Refused => Observation::Refused {
+            key,
+            dimension: named,
+            actual: step.actual,
+            limit: step.limit,
+            receipt: None,
+        },
     })
 }
 
