@@ -38,10 +38,15 @@ mod curve;
 mod flights;
 #[path = "flow/forecast.rs"]
 mod forecast;
+#[path = "flow/saved.rs"]
+mod saved;
 #[path = "flow/settled.rs"]
 mod settled;
 #[path = "flow/streams.rs"]
 mod streams;
+#[cfg(test)]
+#[path = "flow/tests.rs"]
+mod tests;
 
 use class::{Class, MOST_OUTPUT, Outlook, Soon};
 use credit::{Credit, Peak, Rates};
@@ -51,6 +56,7 @@ use settled::{Grid, Settled};
 use streams::Pace;
 
 pub(crate) use flights::Flight;
+use saved::SavedClass;
 
 /// What a call asks of the limit.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +106,10 @@ pub(crate) struct Flow {
     margin: u64,
     passed: Passed,
     is_above: bool,
+    /// Classes of before a restart of which no call has come yet.
+    restored: Vec<SavedClass>,
+    /// Then the credit does not begin with the first call.
+    is_restored: bool,
 }
 
 impl Flow {
@@ -114,7 +124,7 @@ impl Flow {
             delay: nanos(delay),
             scale: scale_of(limit),
             now: 0,
-            tick: 0,
+            tick: grid.tick(0),
             sight,
             settled: Settled::new(grid, 0),
             credit: Credit::new(rates, limit, 0),
@@ -127,6 +137,8 @@ impl Flow {
             margin: 0,
             passed: Passed::default(),
             is_above: false,
+            restored: Vec::new(),
+            is_restored: false,
         };
         flow.look();
         flow
@@ -277,11 +289,6 @@ impl Flow {
         self.limit = limit;
         self.credit.set_limit(limit);
         self.peak.set_limit(limit);
-        let scale = scale_of(limit);
-        // Down only where it pays: every change rounds.
-        if scale > self.scale || scale + 6 < self.scale {
-            self.rescale(scale);
-        }
         self.look();
     }
 
@@ -310,7 +317,7 @@ impl Flow {
     }
 
     /// Calls in flight.
-    pub(crate) const fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.flights.len()
     }
 
@@ -472,7 +479,9 @@ impl Flow {
             self.begin(ask, &class);
         }
         self.classes.push(class);
-        self.classes.len() - 1
+        let index = self.classes.len() - 1;
+        self.recall(index);
+        index
     }
 
     /// The first call: sizes and credit begin with what it says.
@@ -481,6 +490,9 @@ impl Flow {
         let spread = self.scaled(ask.amount.spread_amount()).min(MOST_OUTPUT);
         self.sizes = (mean * SIZES_PRIOR, (mean * mean + spread * spread) * SIZES_PRIOR);
         self.crest = self.crest();
+        if self.is_restored {
+            return;
+        }
         let latency = class.middle_age() << (self.grid.shift() - 11);
         let share = u128::from(self.limit) * u128::from(latency.min(self.grid.window()))
             / u128::from(self.grid.window());
@@ -529,27 +541,6 @@ impl Flow {
         self.limit.saturating_add(self.raw(chance + mean_square / 3 * 4))
     }
 
-    /// In other units for what is estimated.
-    fn rescale(&mut self, scale: u32) {
-        let by = i32::try_from(scale).unwrap_or(0) - i32::try_from(self.scale).unwrap_or(0);
-        self.scale = scale;
-        for class in &mut self.classes {
-            class.rescale(by, &self.sight.reach);
-        }
-        let shift = self.grid.shift();
-        self.flights.rescale(by, |call| {
-            self.classes[call.class].enter(call.sent, None, call.input, shift);
-        });
-        let (sum, squares) = self.sizes;
-        self.sizes = match u32::try_from(by) {
-            Ok(by) => (sum >> by, squares >> (2 * by)),
-            Err(_) => {
-                let by = by.unsigned_abs();
-                (sum.saturating_mul(1 << by), squares.saturating_mul(1 << (2 * by).min(62)))
-            }
-        };
-    }
-
     #[inline]
     fn scaled(&self, amount: u64) -> u64 {
         (amount >> self.scale) + u64::from(self.scale > 0)
@@ -569,9 +560,10 @@ fn output(ask: &Ask<'_>) -> Amount {
         .upper(all.upper_amount().saturating_sub(input.upper_amount()))
 }
 
-/// What is estimated has 24 bits for a limit, so that sums of squares fit.
+/// What is estimated has 24 bits for a limit, so that sums of squares fit; never coarser than in
+/// sixteens, because a limit that is thought to be none may fall.
 fn scale_of(limit: u64) -> u32 {
-    (64 - limit.leading_zeros()).saturating_sub(24)
+    (64 - limit.leading_zeros()).saturating_sub(24).min(4)
 }
 
 /// A duration in whole nanoseconds, saturating.

@@ -90,12 +90,7 @@ impl Class {
 
     /// A call of this age came to this output.
     pub(super) fn learn(&mut self, age: u64, output: u64, expected: u64) {
-        let entry = pack(place(age).0, output);
-        match self.sample.get_mut(self.next) {
-            Some(oldest) => *oldest = entry,
-            None => self.sample.push(entry),
-        }
-        self.next = (self.next + 1) % SAMPLE;
+        self.remember(pack(place(age).0, output));
         self.changed += 1;
         self.expected = self.expected.saturating_add(expected.min(MOST_OUTPUT));
         self.actual = self.actual.saturating_add(output.min(MOST_OUTPUT));
@@ -184,49 +179,27 @@ impl Class {
         }
     }
 
-    /// Everything in other units: 2^`by` of the present ones, or the other way round. What is in
-    /// flight has to enter again.
-    pub(super) fn rescale(&mut self, by: i32, reach: &Reach) {
-        let shifted = |value: u64| match u32::try_from(by) {
-            Ok(by) => value.div_ceil(1 << by),
-            Err(_) => value.saturating_mul(1 << by.unsigned_abs().min(30)),
-        };
-        for entry in &mut self.sample {
-            let (bin, output) = unpack(*entry);
-            *entry = pack(bin, shifted(u64::from(output)));
-        }
-        self.expected = shifted(self.expected);
-        self.actual = shifted(self.actual);
-        let moved = i64::from(self.output_shift) - i64::from(by);
-        self.output_shift = u32::try_from(moved.max(0)).unwrap_or(0);
-        self.cohorts.clear();
-        self.streams = None;
-        self.rebuild(reach);
-    }
-
-    /// Bins and outputs of what it remembers, oldest first, those that stand for its own not.
-    pub(super) fn remembered(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+    /// Bins and outputs of what it remembers, oldest first, without what stands for its own.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
         let (new, old) = self.sample.split_at(self.next);
-        let is_full = self.sample.len() == SAMPLE;
-        let old = if is_full { old } else { &[] };
-        old.iter().chain(new).map(|entry| {
-            let (bin, output) = unpack(*entry);
-            (u32::try_from(bin).unwrap_or(0), output)
-        })
+        let old = if self.sample.len() == SAMPLE { old } else { &[] };
+        old.iter().chain(new).map(|entry| unpack(*entry))
     }
 
     /// Remembers what was saved.
-    pub(super) fn recall(&mut self, calls: &[(u32, u64)], reach: &Reach) {
-        for (bin, output) in calls.iter().rev().take(SAMPLE).rev() {
-            let bin = usize::try_from(*bin).unwrap_or(0).min(super::curve::BINS - 1);
-            let entry = pack(bin, *output);
-            match self.sample.get_mut(self.next) {
-                Some(oldest) => *oldest = entry,
-                None => self.sample.push(entry),
-            }
-            self.next = (self.next + 1) % SAMPLE;
+    pub(super) fn recall(&mut self, calls: &[(usize, u64)], reach: &Reach) {
+        for (bin, output) in calls.iter().skip(calls.len().saturating_sub(SAMPLE)) {
+            self.remember(pack(*bin, *output));
         }
         self.rebuild(reach);
+    }
+
+    fn remember(&mut self, entry: u32) {
+        match self.sample.get_mut(self.next) {
+            Some(oldest) => *oldest = entry,
+            None => self.sample.push(entry),
+        }
+        self.next = (self.next + 1) % SAMPLE;
     }
 }
 
@@ -254,7 +227,7 @@ fn pack(bin: usize, output: u64) -> u32 {
 }
 
 const fn unpack(entry: u32) -> (usize, u32) {
-    ((entry >> OUTPUT_BITS) as usize, entry & (1 << OUTPUT_BITS) - 1)
+    ((entry >> OUTPUT_BITS) as usize, entry & ((1 << OUTPUT_BITS) - 1))
 }
 
 /// Calls that a class remembers.

@@ -13,6 +13,8 @@ use super::curve::Group;
 pub(super) struct Cohort {
     /// When the first of them was sent.
     pub(super) begins: u64,
+    /// And the last.
+    ends: u64,
     /// How much later than the first they were sent, summed.
     later: u64,
     pub(super) group: Group,
@@ -34,6 +36,7 @@ impl Cohort {
 
     fn join(&mut self, other: &Self) {
         let shift = (other.begins - self.begins).saturating_mul(other.group.calls);
+        self.ends = self.ends.max(other.ends);
         self.later = self.later.saturating_add(other.later).saturating_add(shift);
         self.group.calls += other.group.calls;
         self.group.input += other.group.input;
@@ -46,14 +49,14 @@ impl Cohorts {
     /// A call sent now, which is no earlier than all others; slots are 2^`shift` nanoseconds.
     pub(super) fn add(&mut self, sent: u64, input: u64, shift: u32) {
         let group = Group { calls: 1, input, squares: input * input };
-        let cohort = Cohort { begins: sent, later: 0, group, largest: input };
+        let cohort = Cohort { begins: sent, ends: sent, later: 0, group, largest: input };
         match self.all.back_mut() {
             Some(last) if last.begins >> shift >= sent >> shift => {
                 last.join(&Cohort { begins: sent.max(last.begins), ..cohort });
             }
             _ => {
                 if self.all.len() >= MOST {
-                    self.merge(sent, shift);
+                    self.merge(sent);
                 }
                 self.all.push_back(cohort);
             }
@@ -78,18 +81,14 @@ impl Cohorts {
         self.all.iter()
     }
 
-    pub(super) fn clear(&mut self) {
-        self.all.clear();
-    }
-
     /// Joins neighbours as long as what they span is small beside their age.
-    fn merge(&mut self, now: u64, shift: u32) {
+    fn merge(&mut self, now: u64) {
         let mut part = PART;
-        while self.all.len() > MOST * 3 / 4 {
+        while self.all.len() > MOST * 7 / 8 {
             let old = std::mem::take(&mut self.all);
             for cohort in old {
                 match self.all.back_mut() {
-                    Some(last) if is_near(last, &cohort, now, part, shift) => last.join(&cohort),
+                    Some(last) if is_near(last, &cohort, now, part) => last.join(&cohort),
                     _ => self.all.push_back(cohort),
                 }
             }
@@ -99,16 +98,16 @@ impl Cohorts {
     }
 }
 
-fn is_near(older: &Cohort, younger: &Cohort, now: u64, part: u64, shift: u32) -> bool {
-    let span = younger.begins + (1 << shift) - older.begins;
-    span.saturating_mul(part) <= now.saturating_sub(younger.begins)
+fn is_near(older: &Cohort, younger: &Cohort, now: u64, part: u64) -> bool {
+    let span = younger.ends - older.begins;
+    span.saturating_mul(part) <= now.saturating_sub(younger.ends)
 }
 
 /// Cohorts of a class, at most.
 const MOST: usize = 64;
 
-/// What a cohort spans is at most this part of its age, where there are many.
-const PART: u64 = 8;
+/// What a cohort spans is this part of its age, where there are many, or twice as much.
+const PART: u64 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -128,9 +127,10 @@ mod tests {
         assert_eq!(calls, 9_000);
         let now = sent(9_000);
         for (older, younger) in cohorts.all.iter().zip(cohorts.all.iter().skip(1)) {
-            assert!(older.begins <= older.middle() && older.middle() < younger.begins);
-            let span = younger.begins - older.begins;
-            assert!(span <= (now - younger.begins) / 4 + (2 << SHIFT), "{span}");
+            assert!(older.begins <= older.middle() && older.middle() <= older.ends);
+            assert!(older.ends < younger.begins);
+            let span = older.ends - older.begins;
+            assert!(span <= (now - older.ends) / (PART / 2) + (1 << SHIFT), "{span}");
         }
         for call in (0..9_000).rev() {
             cohorts.remove(sent(call), call % 7);

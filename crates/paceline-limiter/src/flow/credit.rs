@@ -43,10 +43,15 @@ impl Credit {
 
     /// Takes in the time that has passed.
     pub(super) fn advance(&mut self, now: u64) {
-        let passed = i128::from(now.saturating_sub(self.at));
-        let refill = i128::from(self.rates.limit).saturating_mul(passed * i128::from(self.factor));
-        self.level = self.level.saturating_add(refill).min(self.most());
+        self.refill(now.saturating_sub(self.at));
         self.at = self.at.max(now);
+    }
+
+    /// What so many nanoseconds give.
+    pub(super) fn refill(&mut self, passed: u64) {
+        let parts = i128::from(passed) * i128::from(self.factor);
+        let refill = i128::from(self.rates.limit).saturating_mul(parts);
+        self.level = self.level.saturating_add(refill).min(self.most());
     }
 
     /// When there is credit again; `None` where there is now. [`Credit::advance`] comes first.

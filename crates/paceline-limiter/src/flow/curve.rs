@@ -165,8 +165,8 @@ impl Part {
         let output = self.output >> 8;
         let rest = (1_u64 << 24).saturating_sub(self.chance) as u128;
         let outputs = group.calls as u128 * self.squares.saturating_sub(output * output) as u128;
-        let both = (group.input as u128 * output as u128 * 2) * rest >> 24;
-        let inputs = (group.squares as u128 * self.chance as u128 >> 24) * rest >> 24;
+        let both = (group.input as u128 * output as u128 * 2 * rest) >> 24;
+        let inputs = (((group.squares as u128 * self.chance as u128) >> 24) * rest) >> 24;
         let sum = outputs + both + inputs;
         if sum >> 60 == 0 { sum as u64 } else { 1 << 60 }
     }

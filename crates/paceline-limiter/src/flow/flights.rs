@@ -94,7 +94,7 @@ impl Flights {
     }
 
     /// Calls in flight.
-    pub(super) const fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
@@ -105,21 +105,5 @@ impl Flights {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Call> {
         self.slots.iter().flatten()
-    }
-
-    /// In other units, shown in the order of their sending; progress has to be seen again.
-    pub(super) fn rescale(&mut self, by: i32, mut enter: impl FnMut(&Call)) {
-        self.inputs = 0;
-        for call in self.slots.iter_mut().flatten() {
-            call.input = match u32::try_from(by) {
-                Ok(by) => call.input.div_ceil(1 << by),
-                Err(_) => call.input << by.unsigned_abs(),
-            };
-            call.seen = Seen::Nothing;
-            self.inputs += call.input;
-        }
-        let mut calls: Vec<_> = self.slots.iter().flatten().collect();
-        calls.sort_by_key(|call| call.sent);
-        calls.into_iter().for_each(&mut enter);
     }
 }

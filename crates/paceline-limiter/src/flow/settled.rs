@@ -55,16 +55,21 @@ impl Grid {
 
     /// Changes exactly when a slot leaves the window.
     pub(super) const fn tick(self, now: u64) -> u64 {
-        now.saturating_add(self.pad) >> self.shift
+        (now.saturating_add(self.pad) >> self.shift) + self.slots
     }
 
     /// When a tick begins.
     pub(super) const fn begins(self, tick: u64) -> u64 {
-        tick.saturating_mul(1 << self.shift).saturating_sub(self.pad)
+        self.start(tick).saturating_sub(self.pad)
     }
 
+    /// Slots are numbered from a window before time began, so that none is below zero.
     const fn stamp(self, at: u64) -> u64 {
-        at >> self.shift
+        (at >> self.shift) + self.slots
+    }
+
+    const fn start(self, slot: u64) -> u64 {
+        slot.saturating_sub(self.slots).saturating_mul(1 << self.shift)
     }
 
     /// How many slots after the oldest one the sum of so many quarters begins.
@@ -169,7 +174,7 @@ impl Settled {
     pub(super) fn amounts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let ring = (self.oldest(0)..=self.tick).map(|slot| (slot, self.amount(slot)));
         let all = ring.chain(self.ahead.iter().copied()).filter(|(_, amount)| *amount > 0);
-        all.map(|(slot, amount)| ((slot + 1) << self.grid.shift, amount))
+        all.map(|(slot, amount)| (self.grid.start(slot + 1), amount))
     }
 
     fn put(&mut self, slot: u64, amount: u64) {
@@ -187,7 +192,7 @@ impl Settled {
 
     /// The oldest slot that still counts after so many quarters.
     fn oldest(&self, quarters: usize) -> u64 {
-        (self.tick + self.grid.quarter(quarters)).saturating_sub(self.grid.slots)
+        self.tick - self.grid.slots + self.grid.quarter(quarters)
     }
 
     fn leaves(&self, slot: u64) -> u64 {

@@ -59,7 +59,7 @@ impl Strand {
     /// Where they are by now on average, in keys.
     pub(super) fn position(&self, now: u64, shift: u32) -> u64 {
         let sum = self.origins + i128::from(self.speeds) * i128::from(time(now, shift));
-        let mean = sum / i128::from(self.group.calls.max(1)) >> 8;
+        let mean = sum / (256 * i128::from(self.group.calls.max(1)));
         u64::try_from(mean.max(0)).unwrap_or(u64::MAX)
     }
 }

@@ -1,0 +1,108 @@
+//! What a restart needs, as plain data with times relative to the moment of saving.
+//!
+//! It keeps nothing open. Invariant: what is restored counts at least as long as what was saved
+//! would have; what was in flight is taken to land as late as it can.
+
+use std::time::Duration;
+
+use paceline_core::{Instant, Tag};
+
+use super::curve::{begins, place};
+use super::{Flow, class::MOST_OUTPUT};
+
+/// What is remembered over a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// How long ago something was settled, and how much.
+    pub(crate) settled: Vec<(Duration, u64)>,
+    /// In how long something may land that nobody will tell, and how much.
+    pub(crate) coming: Vec<(Duration, u64)>,
+    /// The credit in units, debt below zero.
+    pub(crate) credit: i128,
+    pub(crate) classes: Vec<SavedClass>,
+}
+
+/// What calls that are alike came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SavedClass {
+    pub(crate) name: Option<Tag>,
+    /// How long each of the latest calls took, within a bin, and its output.
+    pub(crate) calls: Vec<(Duration, u64)>,
+}
+
+impl Flow {
+    /// What a restart needs.
+    pub(crate) fn save(&mut self, now: Instant) -> Saved {
+        let now = self.advance(now);
+        let mut saved = Saved { credit: self.credit.level(), ..Saved::default() };
+        for (end, amount) in self.settled.amounts() {
+            if end > now {
+                saved.coming.push((Duration::from_nanos(end - now), amount));
+            } else {
+                saved.settled.push((Duration::from_nanos(now - end), amount));
+            }
+        }
+        for call in self.flights.iter() {
+            let lands = call.sent.saturating_add(call.latest).saturating_sub(now);
+            saved.coming.push((Duration::from_nanos(lands), call.charged));
+        }
+        let shift = self.grid.shift() - 11;
+        for class in &self.classes {
+            let calls = class.remembered().map(|(bin, output)| {
+                let age = Duration::from_nanos(begins(bin) << shift);
+                (age, self.raw(u64::from(output)))
+            });
+            saved.classes.push(SavedClass { name: class.name.clone(), calls: calls.collect() });
+        }
+        saved.classes.extend(self.restored.iter().cloned());
+        saved
+    }
+
+    /// Takes up what was saved so long ago, before the first call. What the time since then refills
+    /// is given.
+    pub(crate) fn restore(&mut self, saved: Saved, ago: Duration, now: Instant) {
+        let at = self.advance(now);
+        self.credit.set_level(saved.credit);
+        self.credit.refill(super::nanos(ago));
+        self.is_restored = true;
+        for (age, amount) in &saved.settled {
+            let age = super::nanos(age.saturating_add(ago));
+            if age >= self.grid.window() {
+                continue;
+            }
+            // A clock that has not run that long knows no such moment: then it counts from now.
+            self.count(*amount, at.saturating_sub(age));
+        }
+        for (ahead, amount) in &saved.coming {
+            let Some(ahead) = ahead.checked_sub(ago) else {
+                // It has landed meanwhile.
+                let age = super::nanos(ago.saturating_sub(*ahead));
+                if age < self.grid.window() {
+                    self.count(*amount, at.saturating_sub(age));
+                }
+                continue;
+            };
+            self.count(*amount, at.saturating_add(super::nanos(ahead)));
+        }
+        self.restored = saved.classes;
+        self.restored.truncate(super::CLASSES);
+    }
+
+    /// What was saved of a class, when its first call comes.
+    pub(super) fn recall(&mut self, index: usize) {
+        let name = &self.classes[index].name;
+        let Some(place_of) = self.restored.iter().position(|class| class.name == *name) else {
+            return;
+        };
+        let saved = self.restored.swap_remove(place_of);
+        let calls: Vec<_> = saved
+            .calls
+            .iter()
+            .map(|(age, output)| {
+                let bin = place(self.sight.key(super::nanos(*age))).0;
+                (bin, self.scaled(*output).min(MOST_OUTPUT))
+            })
+            .collect();
+        self.classes[index].recall(&calls, &self.sight.reach);
+    }
+}
