@@ -312,6 +312,7 @@ fn a_clock_that_lags_keeps_what_was_counted_so_much_longer() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "what threads do to each other is what is tested")]
 fn threads_never_get_more_of_a_key_together() {
     const EACH: u64 = 5;
     let limits = [per_second(EACH)];
