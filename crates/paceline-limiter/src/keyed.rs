@@ -485,7 +485,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
     /// Why the demand was not admitted just now.
     #[cold]
     fn refusal(&mut self, place: u32, demand: &Demand, now: Instant) -> Refusal {
-        let mut blocked = Blocked::new(None, Some(now + INSTANT));
+        // Where every limit admits it, too many calls are in flight.
+        let mut blocked = Blocked::new(None, None);
         let (fresh, states) = self.beside_fresh(place);
         for (fresh, state) in fresh.iter().zip(states) {
             let Some(amount) = asked(fresh, demand) else { continue };
@@ -507,10 +508,6 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
                     }
                 }
             }
-        }
-        if blocked.by.is_none() {
-            // Every limit admits it: too many calls are in flight.
-            blocked.until = None;
         }
         Refusal::NotUntil(blocked)
     }

@@ -2,6 +2,7 @@
 
 mod keyed;
 mod oracle;
+mod pacing;
 mod promises;
 mod table;
 mod waiting;
