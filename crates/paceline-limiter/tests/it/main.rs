@@ -4,5 +4,6 @@ mod keyed;
 mod oracle;
 mod pacing;
 mod promises;
+mod saved;
 mod table;
 mod waiting;
