@@ -48,9 +48,11 @@ type Secret = std::hash::RandomState;
 /// of it is spent, but for what is counted only in flight.
 ///
 /// # Memory
-/// A key takes some 400 bytes for each limit, and a rolling window of its own up to 4 KiB more from
-/// its first charge on until the key is evicted: 100,000 busy keys with one window are 450 MB. With
-/// [`Pacing::Bucket`](crate::Pacing::Bucket) there is no window.
+/// A key takes some 400 bytes for each limit, itself and 40 bytes more, and up to twice that while
+/// there is room to grow; the places of keys that were evicted are kept for others. A rolling window
+/// of its own takes up to 4 KiB more from its first charge on until the key is evicted: 100,000 busy
+/// keys with one window are 450 MB. With [`Pacing::Bucket`](crate::Pacing::Bucket) there is no
+/// window.
 ///
 /// # Hashing
 /// Keys are hashed by `S`, by default as std does, with a secret drawn at the start, so that nobody
@@ -288,9 +290,16 @@ impl<K, S> KeyedLimiter<K, S> {
     /// The limits of the key in this place.
     #[inline]
     fn states(&mut self, place: u32) -> &mut [Option<LimitState>] {
+        self.beside_fresh(place).1
+    }
+
+    /// The limits as they are of every key, and those of the key in this place. What is the same for
+    /// all is read from the former, which stays in the cache.
+    #[inline]
+    fn beside_fresh(&mut self, place: u32) -> (&[LimitState], &mut [Option<LimitState>]) {
         let of_each = self.fresh.len();
         let first = place as usize * of_each;
-        &mut self.states[first..first + of_each]
+        (&self.fresh, &mut self.states[first..first + of_each])
     }
 
     /// Whether the key in this place remembers nothing: a new one would do the same.
@@ -471,9 +480,12 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
     /// Why the demand was not admitted just now.
     #[cold]
     fn refusal(&mut self, place: u32, demand: &Demand, now: Instant) -> Refusal {
-        let mut blocked = Blocked::new(None, Some(now + INSTANT));
-        for state in self.states(place).iter_mut().flatten() {
-            let Some(amount) = asked(state, demand) else { continue };
+        // Where every limit admits it, too many calls are in flight.
+        let mut blocked = Blocked::new(None, None);
+        let (fresh, states) = self.beside_fresh(place);
+        for (fresh, state) in fresh.iter().zip(states) {
+            let Some(amount) = asked(fresh, demand) else { continue };
+            let Some(state) = state else { continue };
             let asked = amount.upper_amount();
             match state.verdict(amount, demand, now) {
                 Verdict::Fits => {}
@@ -491,10 +503,6 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
                     }
                 }
             }
-        }
-        if blocked.by.is_none() {
-            // Every limit admits it: too many calls are in flight.
-            blocked.until = None;
         }
         Refusal::NotUntil(blocked)
     }
@@ -542,3 +550,15 @@ const STEPS: usize = 32;
 
 /// A new key that found no place.
 const FULL: Refusal = Refusal::Unavailable { reason: "as many keys as are kept are in use" };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_takes_no_more_than_is_said() {
+        const { assert!(size_of::<Option<LimitState>>() <= 400) };
+        // Of the index, four thirds to eight thirds of eight bytes.
+        const { assert!(Keys::<()>::PLACE + 8 * 8 / 3 <= 40) };
+    }
+}

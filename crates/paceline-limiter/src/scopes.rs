@@ -105,7 +105,16 @@ mod tests {
         assert_eq!(found(&Demand::new()), [0]);
         assert_eq!(found(&Demand::new().model("m")), [0, 1, 3]);
         assert_eq!(found(&Demand::new().model("n").caller("m").tag("m")), [0, 2]);
+        let tag = LimitKey::Tag("m".into());
+        assert!(scopes.of(&tag).is_empty());
         let mut scopes = scopes.clone();
+        scopes.add(&tag, 4);
+        assert_eq!(
+            (scopes.of(&tag), scopes.of(&caller), scopes.all()),
+            (&[4][..], &[2][..], &[0][..])
+        );
+        scopes.remove(&tag, 4);
+        assert!(scopes.of(&tag).is_empty() && scopes.tags.is_empty());
         scopes.remove(&model, 1);
         assert_eq!(scopes.of(&model), [3]);
         scopes.remove(&model, 3);

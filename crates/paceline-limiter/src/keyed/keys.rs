@@ -27,6 +27,10 @@ struct Place<K> {
 }
 
 impl<K> Keys<K> {
+    /// How many bytes a place takes.
+    #[cfg(test)]
+    pub(super) const PLACE: usize = size_of::<Place<K>>();
+
     pub(super) fn new() -> Self {
         Self { index: Index::new(), places: Vec::new(), free: Vec::new(), hand: 0 }
     }

@@ -1,6 +1,7 @@
 //! Limits by key, judged by a limiter of its own for every key that is never forgotten.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -256,6 +257,9 @@ fn limits_that_no_key_can_keep_are_named() {
         new(vec![per_second(3), per_second(5).paced(burst)]),
         Err(KeyedError::Limit { index: 1, error })
     );
+    let named = KeyedError::Limit { index: 1, error };
+    assert_eq!(named.to_string(), "limit 1 of every key is not possible");
+    assert_eq!(named.source().map(ToString::to_string), Some(error.to_string()));
     let twice = vec![per_second(3), per_second(5)];
     assert_eq!(new(twice), Err(KeyedError::Repeated { index: 1 }));
     let flow = vec![per_second(3).charged(ChargeRule::Flow)];
@@ -312,6 +316,7 @@ fn a_clock_that_lags_keeps_what_was_counted_so_much_longer() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "what threads do to each other is what is tested")]
 fn threads_never_get_more_of_a_key_together() {
     const EACH: u64 = 5;
     let limits = [per_second(EACH)];
