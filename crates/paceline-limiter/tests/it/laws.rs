@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
-use paceline_core::{Actual, Amount, Demand, Dimension, Instant, LimitKey, Quota, Refusal};
+use paceline_core::{
+    Actual, Amount, Completion, Demand, Dimension, Instant, LimitKey, Quota, Refusal,
+};
 use paceline_limiter::{ChargeRule, Limit, Limiter, Pacing};
 use paceline_sim::engine::{Ask, Charge, Meter, Rule, Shape};
 use proptest::prelude::*;
 
 use crate::oracle::naive::{Deed, Pair, Setting, Step};
 use crate::oracle::plan::not_zero;
+use crate::oracle::random::Random;
 
 fn setting() -> impl Strategy<Value = Setting> {
     let rule = prop_oneof![
@@ -152,5 +155,53 @@ proptest! {
         let least = owed.div_ceil(u128::from(limit - burst));
         let until = blocked.until.expect("time brings it").since(now).as_nanos();
         prop_assert!(until >= least, "{until} {least}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10))]
+
+    /// S1f in the long run: with calls waiting all the time, what settles in any time stays within
+    /// L T/W + 2 L, one call, and what was in flight; the calls come to more than was expected.
+    #[test]
+    fn under_flow_the_mean_stays_at_the_limit(
+        lasts in 10..4_000_u64,
+        expected in 1..100_u64,
+        times in 1..20_u64,
+        seed in any::<u64>(),
+    ) {
+        const LIMIT: u64 = 10_000;
+        let quota = Quota::per(not_zero(LIMIT), Duration::from_secs(1)).expect("a window");
+        let base = Limit::new(LimitKey::All, Dimension::TotalTokens, quota);
+        let mut limiter = Limiter::new();
+        limiter.add(base.charged(ChargeRule::Flow)).expect("a legal limit");
+        let upper = expected * times;
+        let demand = Demand::call(Amount::expected(expected).upper(upper)).completes(
+            Completion::between(Duration::ZERO, Duration::from_millis(lasts)),
+        );
+        let mut random = Random::new(seed);
+        let (start, mut open, mut settled, mut worst) = (1_000_000, Vec::new(), 0, 0);
+        // Each millisecond of a minute.
+        for milli in start..start + 60_000_u64 {
+            let now = Instant::from_nanos(milli * 1_000_000);
+            let passed = (milli - start) * LIMIT / 1_000;
+            for (_, receipt) in open.extract_if(.., |(at, _)| *at <= milli) {
+                let used = random.between(upper.div_ceil(2), upper);
+                settled += used;
+                let actual = Actual::new().with(Dimension::TotalTokens, used);
+                limiter.settle(receipt, &actual, now);
+            }
+            let flying = open.len() as u64 * upper;
+            worst = worst.max(flying);
+            let most = passed + 2 * LIMIT + upper + worst;
+            prop_assert!(settled <= most, "{settled} of {most} after {} ms", milli - start);
+            while let Ok(receipt) = limiter.try_acquire(&demand, now) {
+                limiter.sent(receipt, now);
+                open.push((milli + random.between(1, lasts), receipt));
+            }
+        }
+        // And it is no idle bound.
+        let least = 60 * LIMIT / 4;
+        prop_assert!(settled >= least, "{settled} in a minute");
     }
 }

@@ -11,7 +11,7 @@ mod judge;
 mod life;
 pub(crate) mod naive;
 pub(crate) mod plan;
-mod random;
+pub(crate) mod random;
 mod server;
 mod tally;
 mod world;
