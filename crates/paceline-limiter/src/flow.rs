@@ -56,7 +56,7 @@ use settled::{Grid, Settled};
 use streams::Pace;
 
 pub(crate) use flights::Flight;
-use saved::SavedClass;
+pub use saved::{SavedClass, SavedFlow};
 
 /// What a call asks of the limit.
 #[derive(Clone, Copy, Debug)]
@@ -317,6 +317,7 @@ impl Flow {
     }
 
     /// Calls in flight.
+    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.flights.len()
     }

@@ -102,6 +102,7 @@ mod sync;
 pub mod tokio;
 mod window;
 
+pub use flow::{SavedClass, SavedFlow};
 pub use keyed::{KeyedError, KeyedLimiter};
 pub use limit::{ChargeRule, Limit, LimitError, Pacing};
 pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, Served};

@@ -318,6 +318,9 @@ impl LimitState {
     /// The call is leaving: what is counted on arrival is counted within the delay bound.
     #[inline]
     pub(crate) fn sent(&mut self, charge: &mut Charge, now: Instant) {
+        if charge.flight.is_none() {
+            self.start.leave(now);
+        }
         if self.on_arrival && charge.stamp_ns == HELD {
             let stamp = now.as_nanos().saturating_add(self.delay_ns).min(HELD - 1);
             if matches!(self.counts, Counts::Window(_)) {

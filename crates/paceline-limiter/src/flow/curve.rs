@@ -156,7 +156,7 @@ impl Part {
     /// Of a single call with this input.
     #[inline]
     pub(super) const fn amount(&self, input: u64) -> u64 {
-        (self.output >> 8) + ((input * self.chance) >> 24) + 1
+        (self.output >> 8) + ((input as u128 * self.chance as u128) >> 24) as u64 + 1
     }
 
     /// The variance of that of a group.

@@ -94,6 +94,7 @@ impl Flights {
     }
 
     /// Calls in flight.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

@@ -10,31 +10,38 @@ use paceline_core::{Instant, Tag};
 use super::curve::{begins, place};
 use super::{Flow, class::MOST_OUTPUT};
 
-/// What is remembered over a restart.
+/// What a limit that is charged by [`ChargeRule::Flow`](crate::ChargeRule::Flow) remembers over a
+/// restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Saved {
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct SavedFlow {
     /// How long ago something was settled, and how much.
-    pub(crate) settled: Vec<(Duration, u64)>,
+    pub settled: Vec<(Duration, u64)>,
     /// In how long something may land that nobody will tell, and how much.
-    pub(crate) coming: Vec<(Duration, u64)>,
+    pub coming: Vec<(Duration, u64)>,
     /// The credit in units, debt below zero.
-    pub(crate) credit: i128,
-    pub(crate) classes: Vec<SavedClass>,
+    pub credit: i128,
+    /// What calls came to, class by class.
+    pub classes: Vec<SavedClass>,
 }
 
 /// What calls that are alike came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SavedClass {
-    pub(crate) name: Option<Tag>,
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct SavedClass {
+    /// The tag of these calls.
+    pub name: Option<Tag>,
     /// How long each of the latest calls took, within a bin, and its output.
-    pub(crate) calls: Vec<(Duration, u64)>,
+    pub calls: Vec<(Duration, u64)>,
 }
 
 impl Flow {
     /// What a restart needs.
-    pub(crate) fn save(&mut self, now: Instant) -> Saved {
+    pub(crate) fn save(&mut self, now: Instant) -> SavedFlow {
         let now = self.advance(now);
-        let mut saved = Saved { credit: self.credit.level(), ..Saved::default() };
+        let mut saved = SavedFlow { credit: self.credit.level(), ..SavedFlow::default() };
         for (end, amount) in self.settled.amounts() {
             if end > now {
                 saved.coming.push((Duration::from_nanos(end - now), amount));
@@ -60,7 +67,7 @@ impl Flow {
 
     /// Takes up what was saved so long ago, before the first call. What the time since then refills
     /// is given.
-    pub(crate) fn restore(&mut self, saved: Saved, ago: Duration, now: Instant) {
+    pub(crate) fn restore(&mut self, saved: SavedFlow, ago: Duration, now: Instant) {
         let at = self.advance(now);
         self.credit.set_level(saved.credit);
         self.credit.refill(super::nanos(ago));

@@ -64,7 +64,13 @@ impl Limiter {
                 }
             }
         }
-        let limits = copies.iter_mut().flatten().map(|state| state.save(now)).collect();
+        let flows = self.limits.iter().map(|state| state.save_flow(now));
+        let limits = copies.iter_mut().flatten().zip(flows).map(|(state, flow)| {
+            let mut saved = state.save(now);
+            saved.flow = flow;
+            saved
+        });
+        let limits = limits.collect();
         Saved { version: Saved::VERSION, limits }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use paceline_core::{Dimension, Instant, LimitKey};
 
 use super::{Counts, LimitState, narrow};
+use crate::flow::SavedFlow;
 
 /// One limit, as it was saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct SavedLimit {
     pub spent: u64,
     /// What the pacer has let through and not worked off.
     pub owed: u64,
+    /// What the rule Flow remembers, where the limit is charged by it.
+    pub flow: Option<SavedFlow>,
 }
 
 impl LimitState {
@@ -44,7 +47,13 @@ impl LimitState {
             counted,
             spent: self.spent(),
             owed: self.pacer.as_ref().map_or(0, |pacer| narrow(pacer.owed(now))),
+            flow: None,
         }
+    }
+
+    /// What the rule Flow remembers; it knows itself what its calls in flight may come to.
+    pub(crate) fn save_flow(&mut self, now: Instant) -> Option<SavedFlow> {
+        self.flow.as_mut().map(|flow| flow.save(now))
     }
 
     /// Counts what was saved, `elapsed` ago.
@@ -57,10 +66,13 @@ impl LimitState {
             };
             // Stamped so that it leaves when it would have; a slot's length later at most.
             let stamp = now + left - window;
-            if let Some(flow) = &mut self.flow {
+            if let (Some(flow), None) = (&mut self.flow, &saved.flow) {
                 flow.record_past(*amount, stamp, now);
             }
             self.count(stamp, *amount, now);
+        }
+        if let (Some(flow), Some(saved)) = (&mut self.flow, &saved.flow) {
+            flow.restore(saved.clone(), elapsed, now);
         }
         if matches!(self.counts, Counts::Spent(_)) {
             self.count(now, saved.spent, now);

@@ -1,4 +1,8 @@
 //! The examples, run: each judges itself and fails where a limit was passed.
+#![cfg_attr(
+    all(feature = "clock", feature = "tokio"),
+    expect(clippy::duplicate_mod, reason = "each example brings its judge along")
+)]
 
 #[cfg(feature = "clock")]
 #[path = "../../examples/database_units.rs"]

@@ -162,7 +162,13 @@ impl World {
         let is_refused = self.random.one_in(2);
         let told = if is_refused {
             let (actual, limit) = (Some(limit + amount), Some(limit));
-            Observation::Refused { key: key.clone(), dimension: Some(dimension), actual, limit, receipt: None }
+            Observation::Refused {
+                key: key.clone(),
+                dimension: Some(dimension),
+                actual,
+                limit,
+                receipt: None,
+            }
         } else {
             Observation::Remaining { key: key.clone(), dimension, remaining: amount, limit }
         };
