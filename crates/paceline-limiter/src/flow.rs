@@ -9,6 +9,12 @@
 //! under-estimated in flight; a refused verdict changes nothing but what time changes. State is in
 //! integers; waits are rounded up, grants down, what may land up.
 //!
+//! A call may leave where the credit and its pace allow it, where what counts, five sixths of the
+//! largest call that could land now, what is expected to land before the next request is judged and
+//! two deviations of that leave room for its input, and where at each quarter of the window to come
+//! what will still count, what is expected to have landed and two deviations of that stay below what
+//! windows of independent calls come to.
+//!
 //! | module | holds |
 //! |---|---|
 //! | `credit` | the long-run credit and the bound on its pace, exact |
@@ -91,6 +97,8 @@ pub(crate) struct Flow {
     /// The latest moment heard of.
     now: u64,
     tick: u64,
+    /// Slots looked at, for what is not looked at in each.
+    turns: u8,
     sight: Sight,
     settled: Settled,
     credit: Credit,
@@ -125,6 +133,7 @@ impl Flow {
             scale: scale_of(limit),
             now: 0,
             tick: grid.tick(0),
+            turns: 0,
             sight,
             settled: Settled::new(grid, 0),
             credit: Credit::new(rates, limit, 0),
@@ -381,16 +390,19 @@ impl Flow {
         self.tick = tick;
         self.settled.advance(tick);
         self.is_above &= self.settled.counted() > self.limit;
-        if passed >= 4 {
+        if passed >= 8 {
             self.look();
             return;
         }
         self.sight.now = self.now;
-        // What is far changes slowly, and what calls come to still more so: by turns.
-        let turn = usize::try_from(tick % 8).unwrap_or(0);
+        // What is far changes slowly, and what calls come to still more so: by turns, of which each
+        // counts for two where slots were skipped.
+        self.turns =
+            if passed > 1 { self.turns.wrapping_add(2) | 1 } else { self.turns.wrapping_add(1) };
+        let turn = usize::from(self.turns % 8);
         let quarter = (turn % 2 == 1).then_some(turn / 2 + 1);
-        if quarter.is_none() {
-            let soon = if turn == 0 { Soon::Yes } else { Soon::No };
+        if quarter.is_none() || passed > 1 {
+            let soon = if turn < 2 { Soon::Yes } else { Soon::No };
             for class in &mut self.classes {
                 class.refresh(&self.sight.reach, soon);
             }

@@ -58,9 +58,11 @@ pub(super) struct Class {
 
 impl Class {
     pub(super) fn new(name: Option<Tag>, outlook: &Outlook, reach: &Reach) -> Self {
+        let mut sample = priors(outlook);
+        sample.reserve_exact(SAMPLE - sample.len());
         let mut class = Self {
             name,
-            sample: priors(outlook),
+            sample,
             next: 0,
             changed: SAMPLE,
             expected: outlook.output * WEIGHT,
@@ -69,7 +71,7 @@ impl Class {
             by_output: None,
             // A unit where the bins begin to widen is a five-hundredth of the most or less.
             output_shift: (64 - outlook.most.leading_zeros()).saturating_sub(15),
-            cohorts: Cohorts::default(),
+            cohorts: Cohorts::new(),
             streams: None,
             silence: None,
             fresh: [Part::default(); 5],
@@ -184,6 +186,12 @@ impl Class {
         let (new, old) = self.sample.split_at(self.next);
         let old = if self.sample.len() == SAMPLE { old } else { &[] };
         old.iter().chain(new).map(|entry| unpack(*entry))
+    }
+
+    /// What it takes where no progress is seen, in bytes.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.sample.capacity() * 4 + self.by_age.bytes() + self.cohorts.bytes()
     }
 
     /// Remembers what was saved.

@@ -23,7 +23,7 @@ pub(super) struct Cohort {
 }
 
 /// Every call in flight whose progress is not seen, oldest first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Cohorts {
     all: VecDeque<Cohort>,
 }
@@ -46,6 +46,16 @@ impl Cohort {
 }
 
 impl Cohorts {
+    pub(super) fn new() -> Self {
+        Self { all: VecDeque::with_capacity(MOST) }
+    }
+
+    /// What they take, in bytes.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.all.capacity() * size_of::<Cohort>()
+    }
+
     /// A call sent now, which is no earlier than all others; slots are 2^`shift` nanoseconds.
     pub(super) fn add(&mut self, sent: u64, input: u64, shift: u32) {
         let group = Group { calls: 1, input, squares: input * input };
@@ -85,9 +95,10 @@ impl Cohorts {
     fn merge(&mut self, now: u64) {
         let mut part = PART;
         while self.all.len() > MOST * 7 / 8 {
-            let old = std::mem::take(&mut self.all);
-            for cohort in old {
-                match self.all.back_mut() {
+            // Once round in place: what has been looked at goes to the back.
+            for place in 0..self.all.len() {
+                let Some(cohort) = self.all.pop_front() else { return };
+                match self.all.back_mut().filter(|_| place > 0) {
                     Some(last) if is_near(last, &cohort, now, part) => last.join(&cohort),
                     _ => self.all.push_back(cohort),
                 }
@@ -104,7 +115,7 @@ fn is_near(older: &Cohort, younger: &Cohort, now: u64, part: u64) -> bool {
 }
 
 /// Cohorts of a class, at most.
-const MOST: usize = 64;
+const MOST: usize = 48;
 
 /// What a cohort spans is this part of its age, where there are many, or twice as much.
 const PART: u64 = 6;
@@ -117,7 +128,7 @@ mod tests {
 
     #[test]
     fn many_calls_share_few_cohorts_and_all_of_them_leave() {
-        let mut cohorts = Cohorts::default();
+        let mut cohorts = Cohorts::new();
         let sent = |call: u64| call * 40_000_000;
         for call in 0..9_000 {
             cohorts.add(sent(call), call % 7, SHIFT);
@@ -140,7 +151,7 @@ mod tests {
 
     #[test]
     fn few_calls_are_told_apart() {
-        let mut cohorts = Cohorts::default();
+        let mut cohorts = Cohorts::new();
         for call in 0..8 {
             cohorts.add(call << (SHIFT + 4), 100, SHIFT);
         }

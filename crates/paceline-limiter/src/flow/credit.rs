@@ -6,11 +6,11 @@
 /// Long-run credit: refilled at the limit a window, may fall into debt, holds two limits at most.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Credit {
-    /// In units times nanoseconds of the window times [`WHOLE`].
+    /// In units times nanoseconds of the window times [`Credit::WHOLE`].
     level: i128,
     at: u64,
     rates: Rates,
-    /// How much of the refill is given, in parts of [`WHOLE`].
+    /// How much of the refill is given, in parts of [`Credit::WHOLE`].
     factor: u32,
 }
 

@@ -98,6 +98,12 @@ impl Curve {
         }
     }
 
+    /// What it takes, in bytes.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.rows)
+    }
+
     /// What is still to end at a key.
     #[inline]
     pub(super) fn ahead(&self, key: u64) -> Ahead {

@@ -311,3 +311,18 @@ fn longer_ways_hold_back_more() {
     assert!(flow.forecast.guard() > near + 500, "{near} {}", flow.forecast.guard());
     assert_eq!(flights.len(), flow.in_flight());
 }
+
+#[test]
+fn a_limit_with_one_class_takes_twelve_kibibytes_beside_its_calls() {
+    let mut flow = flow();
+    let ask = ask(900, 4_000);
+    for call in 0..20_000 {
+        let flight = flow.admit(&ask, at(call * 40));
+        if call % 3 > 0 {
+            flow.settle(flight, Some(500), at(call * 40 + 20));
+        }
+    }
+    let ring = 8 * 449;
+    let bytes = size_of::<Flow>() + ring + flow.classes[0].bytes();
+    assert!(bytes <= 12 * 1_024, "{bytes}");
+}
