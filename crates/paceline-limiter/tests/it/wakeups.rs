@@ -226,8 +226,11 @@ async fn who_waits_elsewhere_than_it_began_is_woken_there() {
     // Polled once by somebody who does not care.
     let mut nobody = Context::from_waker(Waker::noop());
     assert!(waiting.as_mut().poll(&mut nobody).is_pending());
-    let woken = timeout(Duration::from_secs(10), waiting).await;
+    let (begun, late) = (limiter.now(), Duration::from_secs(10));
+    let woken = timeout(late, waiting).await;
     assert!(matches!(woken, Ok(Ok(_))), "{woken:?}");
+    // A timeout looks once more when it ends.
+    assert!(limiter.now() < begun + late);
 }
 
 /// With threads: each takes, works or gives back at once; all of them end, and nothing is left.

@@ -198,7 +198,11 @@ impl World {
         self.operation += 1;
         let at = self.truth + self.random.short(self.plan.gap * 16);
         let told = self.truth + self.random.short(self.plan.gap * 16);
-        let foreign = Foreign { fate, number: self.operation, at, told: u64::MAX };
+        // What counts at its end is told by that, what counts on arrival by its sending.
+        let ends = |kind| matches!(kind, Kind::Completion | Kind::Flow);
+        let is_timed = self.watched.iter().any(|watched| ends(watched.books.kind));
+        let way = if is_timed { 0 } else { self.random.between(0, self.plan.habits.jitter) };
+        let foreign = Foreign { fate, number: self.operation, at, way, told: u64::MAX };
         self.foreign.push(foreign);
         let index = self.foreign.len() - 1;
         self.schedule(at, Event::ForeignCounts(index));
@@ -230,7 +234,7 @@ impl World {
         self.operation += 1;
         let foreign = &mut self.foreign[index];
         foreign.told = self.operation;
-        let at = Instant::from_nanos(foreign.at.saturating_add_signed(self.offset));
+        let at = Instant::from_nanos((foreign.at - foreign.way).saturating_add_signed(self.offset));
         self.limiter.record_past(&foreign.fate.demand, at);
         for watched in &mut self.watched {
             watched.books.is_complete = false;

@@ -98,6 +98,8 @@ pub(crate) struct Foreign {
     pub(super) fate: Fate,
     pub(super) number: u64,
     pub(super) at: u64,
+    /// How long it was on its way.
+    pub(super) way: u64,
     pub(super) told: u64,
 }
 
