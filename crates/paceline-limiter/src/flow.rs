@@ -25,33 +25,23 @@
 //! | `forecast` | what they may land, and when |
 //! | `flights` | each call in flight |
 //! | `saved` | what a restart needs |
+//! | `shown` | what it shows of itself |
 
 use std::time::Duration;
 
 use paceline_core::{Amount, Completion, Instant, Tag};
 
-use crate::snapshot::Binds;
-
-#[path = "flow/class.rs"]
 mod class;
-#[path = "flow/cohorts.rs"]
 mod cohorts;
-#[path = "flow/credit.rs"]
 mod credit;
-#[path = "flow/curve.rs"]
 mod curve;
-#[path = "flow/flights.rs"]
 mod flights;
-#[path = "flow/forecast.rs"]
 mod forecast;
-#[path = "flow/saved.rs"]
 mod saved;
-#[path = "flow/settled.rs"]
 mod settled;
-#[path = "flow/streams.rs"]
+mod shown;
 mod streams;
 #[cfg(test)]
-#[path = "flow/tests.rs"]
 mod tests;
 
 use class::{Class, MOST_OUTPUT, Outlook, Soon};
@@ -161,7 +151,22 @@ impl Flow {
     #[inline]
     pub(crate) fn verdict(&mut self, ask: &Ask<'_>, now: Instant) -> Result<(), Option<Instant>> {
         let now = self.advance(now);
-        let class = self.class(ask);
+        match self.known(ask) {
+            Some(class) => self.verdict_of(class, ask, now),
+            None => self.first_verdict(ask, now),
+        }
+    }
+
+    /// The verdict on the first of its kind, of which nothing is kept unless it leaves.
+    #[cold]
+    fn first_verdict(&self, ask: &Ask<'_>, now: u64) -> Result<(), Option<Instant>> {
+        let mut other = self.clone();
+        let class = other.class(ask);
+        other.verdict_of(class, ask, now)
+    }
+
+    #[inline]
+    fn verdict_of(&mut self, class: usize, ask: &Ask<'_>, now: u64) -> Result<(), Option<Instant>> {
         let burst =
             (self.limit / 200).max(self.classes[class].corrected(output(ask).expected_amount()));
         let paced = match (self.credit.opens_at(), self.peak.opens_at(burst)) {
@@ -345,29 +350,6 @@ impl Flow {
         self.raw(self.sizes.1 / mean)
     }
 
-    /// What keeps one more unit from leaving.
-    pub(crate) fn binds(&mut self, now: Instant) -> Option<Binds> {
-        self.advance(now);
-        let counted = self.settled.counted();
-        let guard = self.raw(self.forecast.guard());
-        if counted >= self.limit {
-            Some(Binds::Counted)
-        } else if counted.saturating_add(self.margin) >= self.limit {
-            Some(Binds::Others)
-        } else if self.credit.opens_at().is_some() {
-            Some(Binds::Pace)
-        } else if counted.saturating_add(self.margin).saturating_add(guard) >= self.limit {
-            Some(Binds::Landing)
-        } else {
-            None
-        }
-    }
-
-    /// What the server can look at of a call in flight; nothing where there is none.
-    pub(crate) fn input(&self, flight: Flight) -> u64 {
-        self.flights.get(flight).map_or(0, |call| self.raw(call.input))
-    }
-
     /// Takes in the time that has passed. Backward time stands still.
     #[inline]
     fn advance(&mut self, now: Instant) -> u64 {
@@ -468,11 +450,18 @@ impl Flow {
     /// The class of a call; a new one learns from what the call says of itself.
     #[inline]
     fn class(&mut self, ask: &Ask<'_>) -> usize {
-        match self.classes.iter().position(|class| class.name.as_ref() == ask.class) {
+        match self.known(ask) {
             Some(index) => index,
-            None if self.classes.len() >= CLASSES => CLASSES - 1,
             None => self.add_class(ask),
         }
+    }
+
+    /// The class of a call, if there is one already.
+    #[inline]
+    fn known(&self, ask: &Ask<'_>) -> Option<usize> {
+        let is_full = self.classes.len() >= CLASSES;
+        let known = self.classes.iter().position(|class| class.name.as_ref() == ask.class);
+        known.or(if is_full { Some(CLASSES - 1) } else { None })
     }
 
     fn add_class(&mut self, ask: &Ask<'_>) -> usize {

@@ -59,7 +59,12 @@ fn until_admitted(flow: &mut Flow, ask: &Ask<'_>, now: u64) -> u64 {
 fn settled_to_what_was_used_the_credit_is_exact() {
     let mut flow = flow();
     let ask = ask(900, 4_000);
+    let empty = flow.credit.level();
     assert_eq!(flow.verdict(&ask, at(0)), Ok(()));
+    assert_eq!(flow.credit.level(), empty, "nothing is kept of a call that did not leave");
+    let flight = flow.admit(&ask, at(0));
+    // The first call to leave begins the credit; it goes back whole.
+    flow.refused(flight, at(0));
     let begun = flow.credit.level();
     let flight = flow.admit(&ask, at(0));
     assert_eq!(flow.credit.level(), begun - 1_000);

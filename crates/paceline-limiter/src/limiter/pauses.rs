@@ -17,6 +17,8 @@ struct Pause {
     until: Instant,
     /// Whether one call goes ahead alone when the pause is over.
     probes: bool,
+    /// Whether anybody has paused it; until then it holds nobody.
+    is_on: bool,
 }
 
 impl Pauses {
@@ -24,16 +26,25 @@ impl Pauses {
     pub(crate) fn add(&mut self, key: &LimitKey, dimension: Option<Dimension>, until: Instant) {
         if let Some(pause) = self.find(key, dimension) {
             pause.until = pause.until.max(until);
+            pause.is_on = true;
         } else if self.0.len() < MOST {
-            self.0.push(Pause { key: key.clone(), dimension, until, probes: false });
+            self.0.push(Pause { key: key.clone(), dimension, until, probes: false, is_on: true });
+        } else if let Some(last) = self.0.last_mut() {
+            // Too many to tell apart: everything is paused rather than nothing.
+            last.key = LimitKey::All;
+            last.dimension = None;
+            last.until = last.until.max(until);
+            last.is_on = true;
         }
     }
 
-    /// When the pause of `key` is over, one call is to go ahead alone.
+    /// When the pause of `key` that is on or follows is over, one call is to go ahead alone.
     pub(crate) fn probe(&mut self, key: &LimitKey, dimension: Option<Dimension>, now: Instant) {
-        self.add(key, dimension, now);
         if let Some(pause) = self.find(key, dimension) {
             pause.probes = true;
+        } else if self.0.len() < MOST {
+            let key = key.clone();
+            self.0.push(Pause { key, dimension, until: now, probes: true, is_on: false });
         }
     }
 
@@ -64,11 +75,12 @@ impl Pauses {
     /// A demand was admitted: where it is the first one after a pause, the others wait for what
     /// becomes of it.
     pub(crate) fn admitted(&mut self, demand: &Demand, now: Instant) {
-        for pause in self.0.iter_mut().filter(|pause| pause.probes && pause.applies(demand)) {
+        let probes = |pause: &&mut Pause| pause.probes && pause.is_on && pause.applies(demand);
+        for pause in self.0.iter_mut().filter(probes) {
             pause.probes = false;
             pause.until = now + AFTER_PROBE;
         }
-        self.0.retain(|pause| pause.until > now || pause.probes);
+        self.0.retain(|pause| pause.until > now || (pause.probes && pause.is_on));
     }
 
     fn find(&mut self, key: &LimitKey, dimension: Option<Dimension>) -> Option<&mut Pause> {
@@ -111,6 +123,20 @@ mod tests {
         pauses.admitted(&demand, at(1_350));
         assert_eq!(pauses.until(&demand, at(1_350)), None);
         assert!(pauses.0.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_paused_holds_nobody_and_too_many_pauses_hold_everybody() {
+        let mut pauses = Pauses::default();
+        let demand = Demand::new();
+        pauses.probe(&LimitKey::All, None, at(0));
+        pauses.admitted(&demand, at(0));
+        assert_eq!(pauses.until(&demand, at(0)), None);
+        for caller in 0..=MOST {
+            let key = LimitKey::Caller(caller.to_string().as_str().into());
+            pauses.add(&key, None, at(1_000));
+        }
+        assert_eq!((pauses.0.len(), pauses.until(&demand, at(0))), (MOST, Some(at(1_000))));
     }
 
     #[test]
