@@ -149,6 +149,10 @@ impl Gate for Ours {
         self.limiter.head_received(pass, now);
     }
 
+    fn progress(&mut self, pass: Receipt, _: &Call, written: u64, now: Instant) {
+        self.limiter.progress(pass, written, now);
+    }
+
     fn settle(&mut self, pass: Receipt, call: &Call, left: Instant, now: Instant) {
         if self.began.is_none_or(|began| left >= began) {
             self.incidents = 0;

@@ -92,8 +92,15 @@ impl Others {
         if self.now < refusal.since.saturating_add(self.window) {
             self.before_us(refusal);
         } else if self.fresh().is_none() {
-            let is_near = last.is_some_and(|last| self.now - last < self.window * NEAR);
-            self.rise(refusal.share, is_near);
+            let within = |windows| {
+                last.is_some_and(|last| self.now - last < self.window.saturating_mul(windows))
+            };
+            let (is_near, is_known) = (within(NEAR), within(KNOWN));
+            if self.level == 0 && !is_known {
+                self.alone(refusal.share);
+            } else {
+                self.rise(refusal.share, is_near);
+            }
         }
         true
     }
@@ -104,6 +111,13 @@ impl Others {
         let share = self.passing.share(self.now).max(refusal.share).saturating_add(BEFORE);
         let until = refusal.since.saturating_add(self.window + self.window / FLIGHT);
         self.passing = Passing { share: share.min(WHOLE + BEFORE), at: self.now, until };
+    }
+
+    /// A refusal that none came before: our own calls may have landed together, which Flow risks
+    /// once in 10,000. It is believed for a window and a half and no longer.
+    fn alone(&mut self, seen: u64) {
+        let until = self.now.saturating_add(self.window / 2 * 3);
+        self.passing = Passing { share: (seen + FIRST).min(WHOLE), at: self.now, until };
     }
 
     fn rise(&mut self, seen: u64, is_near: bool) {
@@ -279,6 +293,9 @@ const FIRST: u64 = WHOLE / 100 * 12;
 const STEP: u64 = WHOLE / 100 * 2;
 const NEAR_STEP: u64 = WHOLE / 100 * 6;
 
+/// Refusals within so many windows are of others that stay.
+const KNOWN: u64 = 20;
+
 /// In windows, what is near.
 const NEAR: u64 = 2;
 
@@ -328,10 +345,28 @@ mod tests {
         Unexplained { share: WHOLE / 100 * share, sent: sent * SECOND, since: 0 }
     }
 
+    /// One that was refused before, not long ago.
+    fn known() -> Others {
+        Others { began: Some(0), ..Others::new(WINDOW, 0) }
+    }
+
+    #[test]
+    fn a_refusal_that_none_came_before_is_believed_for_a_window_and_a_half() {
+        let mut others = Others::new(WINDOW, 0);
+        others.refused(refusal(30, 600), 600 * SECOND);
+        assert_eq!((percent(others.margin(0)), others.level, others.factor()), (42, 0, WHOLE));
+        others.advance(691 * SECOND);
+        assert!(others.margin(0) == 0);
+        // Another within 20 windows stays.
+        others.refused(refusal(30, 700), 700 * SECOND);
+        others.advance(800 * SECOND);
+        assert!(percent(others.margin(0)) > 35);
+    }
+
     /// Seconds and proven percent; then what is kept free at once, and two windows later.
     #[track_caller]
     fn check(refusals: &[(u64, u64, u64, u64)]) {
-        let mut others = Others::new(WINDOW, 0);
+        let mut others = known();
         for (at, share, free, later) in refusals {
             others.refused(refusal(*share, *at), at * SECOND);
             assert_eq!(percent(others.margin(0)), *free, "after {at} s");
@@ -385,7 +420,7 @@ mod tests {
 
     #[test]
     fn headers_tell_what_is_theirs_by_our_lowest_count_of_late() {
-        let mut others = Others::new(WINDOW, 0);
+        let mut others = known();
         others.refused(refusal(30, 600), 600 * SECOND);
         others.counted(WHOLE / 100 * 40, 601 * SECOND);
         others.told(WHOLE / 100 * 70, WHOLE / 100 * 45, 602 * SECOND);

@@ -92,7 +92,7 @@ struct Pair {
     keyed: KeyedLimiter<u8>,
     template: Vec<Limit>,
     naive: BTreeMap<u8, Limiter>,
-    calls: Vec<(u8, Receipt, Receipt, u64)>,
+    calls: Vec<(u8, Receipt, Receipt, u64, u64)>,
     granted: BTreeMap<u8, Log>,
     now: u64,
 }
@@ -119,14 +119,15 @@ impl Pair {
                 self.ask(key, &if mine { demand.model("mine") } else { demand }, units);
             }
             Step::Sent(call) => {
-                if let Some((key, receipt, naive, _)) = self.calls.get(call) {
+                if let Some((key, receipt, naive, ..)) = self.calls.get(call) {
                     let now = at(self.now);
                     assert!(self.keyed.sent(*receipt, now));
                     assert!(self.naive.get_mut(key).expect("asked").sent(*naive, now));
                 }
             }
             Step::Settle { call, percent } if call < self.calls.len() => {
-                let (key, receipt, naive, units) = self.calls.swap_remove(call);
+                let (key, receipt, naive, units, granted) = self.calls.swap_remove(call);
+                self.granted.entry(key).or_default().count(granted, 1);
                 let mut actual = Actual::new();
                 if percent <= 100 {
                     actual = actual.with(Dimension::TotalTokens, units * percent / 100);
@@ -137,7 +138,8 @@ impl Pair {
                 self.naive.get_mut(&key).expect("asked").settle(naive, &actual, now);
             }
             Step::Cancel(call) if call < self.calls.len() => {
-                let (key, receipt, naive, _) = self.calls.swap_remove(call);
+                // It never left, so no server counted it.
+                let (key, receipt, naive, ..) = self.calls.swap_remove(call);
                 assert!(self.keyed.cancel_unsent(receipt, at(self.now)));
                 self.naive.get_mut(&key).expect("asked").cancel_unsent(naive, at(self.now));
             }
@@ -169,8 +171,7 @@ impl Pair {
         });
         match (answer, naive.try_acquire(demand, now)) {
             (Ok(receipt), Ok(other)) => {
-                self.calls.push((key, receipt, other, units));
-                self.granted.entry(key).or_default().count(self.now * 1_000_000, 1);
+                self.calls.push((key, receipt, other, units, self.now * 1_000_000));
             }
             (Err(refusal), Err(other)) => assert_eq!(refusal, other),
             (answer, other) => panic!("{answer:?}, where one never forgotten says {other:?}"),
@@ -208,6 +209,9 @@ proptest! {
             pair.step(step);
         }
         // S1 by a log that knows no limiter, over every eviction in between.
+        for (key, .., granted) in &pair.calls {
+            pair.granted.entry(*key).or_default().count(*granted, 1);
+        }
         let most = match which { 0 => 3, 1 | 2 => 4, _ => u64::MAX };
         for log in pair.granted.values() {
             prop_assert!(log.worst_window(SECOND) <= most);
