@@ -209,6 +209,10 @@ fn pooling() -> Limiter {
     let mut limiter = limiter(1, Kind::Pacer);
     let tokens = Limit::new(LimitKey::All, Dimension::TotalTokens, Quota::per_minute(PLENTY));
     limiter.add(tokens.charged(ChargeRule::Flow)).expect("a legal limit");
+    // As after a restart whose history is known: nothing is held up in the first second.
+    let mut saved = limiter.save(Instant::ORIGIN);
+    saved.limits.iter_mut().for_each(|limit| limit.flow = None);
+    limiter.restore(&saved, Duration::ZERO, Instant::ORIGIN);
     limiter
 }
 
