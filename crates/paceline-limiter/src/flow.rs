@@ -503,6 +503,8 @@ impl Flow {
         if self.classes.is_empty() && self.sizes.0 == 0 {
             self.begin(ask, &class);
         }
+        // They are few and large.
+        self.classes.reserve_exact(1);
         self.classes.push(class);
         let index = self.classes.len() - 1;
         self.recall(index);

@@ -165,16 +165,25 @@ impl Limiter {
     /// [`Refusal`]; nothing has changed then.
     #[inline]
     pub fn try_acquire(&mut self, demand: &Demand, now: Instant) -> Result<Receipt, Refusal> {
-        let now = self.advance(now);
-        if self.queue.is_empty() {
-            if let Some(receipt) = self.limits.admit(demand, now) {
-                if self.queue.is_fair() {
-                    self.share(receipt, demand);
-                }
-                return Ok(receipt);
-            }
+        match self.admit(demand, now) {
+            Some(receipt) => Ok(receipt),
+            None => Err(self.refused(demand)),
         }
-        Err(self.refused(demand, now))
+    }
+
+    /// Admits the demand now, where nobody waits and every limit admits it. It says nothing of why
+    /// not: a receipt alone fits into registers.
+    #[inline]
+    pub(crate) fn admit(&mut self, demand: &Demand, now: Instant) -> Option<Receipt> {
+        let now = self.advance(now);
+        if !self.queue.is_empty() {
+            return None;
+        }
+        let receipt = self.limits.admit(demand, now)?;
+        if self.queue.is_fair() {
+            self.share(receipt, demand);
+        }
+        Some(receipt)
     }
 
     /// Charges a call that did not wait to its caller.
@@ -186,7 +195,8 @@ impl Limiter {
 
     /// Why a demand was not admitted just now.
     #[cold]
-    fn refused(&mut self, demand: &Demand, now: Instant) -> Refusal {
+    fn refused(&mut self, demand: &Demand) -> Refusal {
+        let now = self.now;
         match self.limits.refusal(demand, now) {
             Some(Refusal::NotUntil(blocked)) if self.queue.is_empty() => Refusal::NotUntil(blocked),
             // Others wait in front: not before the first of them.

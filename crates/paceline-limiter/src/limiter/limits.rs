@@ -359,7 +359,7 @@ pub(crate) fn undo_all(states: &mut [Option<LimitState>], call: &mut Call) {
 
 /// Lets an admitted call enter the limits that pool calls, which only said so far that they would.
 #[cold]
-pub(crate) fn enter_all(
+fn enter_all(
     states: &mut [Option<LimitState>],
     call: &mut Call,
     demand: &Demand,
