@@ -190,7 +190,9 @@ impl Flow {
     /// A call leaves. The verdict comes first; without one, or against it, the call becomes debt.
     pub(crate) fn admit(&mut self, ask: &Ask<'_>, now: Instant) -> Flight {
         let now = self.advance(now);
+        let classes = self.classes.len();
         let index = self.class(ask);
+        let is_new = self.classes.len() > classes;
         let input = self.scaled(ask.input.expected_amount()).min(MOST_OUTPUT);
         let class = &mut self.classes[index];
         let said = output(ask).expected_amount();
@@ -199,7 +201,7 @@ impl Flow {
         self.forecast.enter(class, input);
         self.credit.take(expected);
         self.peak.take(expected);
-        self.flights.add(Call {
+        let flight = self.flights.add(Call {
             sent: now,
             class: index,
             input,
@@ -209,7 +211,11 @@ impl Flow {
             ask: ask.input.expected_amount(),
             upper: ask.amount.upper_amount(),
             latest: ask.completes.map_or(self.grid.window(), |by| nanos(by.latest())),
-        })
+        });
+        if is_new {
+            self.classes[index].first = Some(flight);
+        }
+        flight
     }
 
     /// A call left its queue only now.
@@ -296,7 +302,8 @@ impl Flow {
         class.take_back(call.sent, call.seen.pace(), call.input);
         self.credit.give(call.charged);
         self.peak.give(call.charged);
-        if call.class + 1 == self.classes.len() && self.classes[call.class].is_untouched() {
+        // A later class would be another one's number.
+        if call.class + 1 == self.classes.len() && self.classes[call.class].is_only_for(flight) {
             self.forget_class();
         }
         Some(Instant::from_nanos(call.sent))
@@ -312,9 +319,30 @@ impl Flow {
 
     /// Something was counted at an earlier moment that no call here stands for.
     pub(crate) fn record_past(&mut self, amount: u64, at: Instant, now: Instant) {
-        let now = self.advance(now);
+        self.advance(now);
         self.credit.take(amount);
-        self.count(amount, at.as_nanos().min(now));
+        self.count(amount, at.as_nanos());
+    }
+
+    /// Whether estimates are far too coarse or too narrow for a limit: then it begins anew.
+    pub(crate) fn is_off(&self, limit: u64) -> bool {
+        let scale = scale_of(limit);
+        scale > self.scale || self.scale > scale + COARSER
+    }
+
+    /// What another Flow of the same window goes on with: the credit in units, debt below zero.
+    pub(crate) fn level(&mut self, now: Instant) -> i128 {
+        self.advance(now);
+        self.credit.level()
+    }
+
+    /// Goes on with the credit of so long ago, where that is less than what it has.
+    pub(crate) fn go_on_with(&mut self, credit: i128, ago: u64) {
+        let own = self.credit.level();
+        self.credit.set_level(credit);
+        self.credit.refill(ago);
+        self.credit.set_level(self.credit.level().min(own));
+        self.is_restored = true;
     }
 
     /// Another limit. Nothing is minted.
@@ -523,7 +551,10 @@ impl Flow {
         let latency = class.middle_age() << (self.grid.shift() - 11);
         let share = u128::from(self.limit) * u128::from(latency.min(self.grid.window()))
             / u128::from(self.grid.window());
-        self.lent = self.credit.begin(i128::try_from(share).unwrap_or(i128::MAX));
+        // What came before and is more than the limit is debt.
+        let debt = self.settled.counted().saturating_sub(self.limit);
+        let share = i128::try_from(share).unwrap_or(i128::MAX).saturating_sub(i128::from(debt));
+        self.lent = self.credit.begin(share);
     }
 
     /// No call has come yet after all.
@@ -540,6 +571,7 @@ impl Flow {
     fn remove(&mut self, flight: Flight) -> Option<Call> {
         let call = self.flights.remove(flight)?;
         let class = &mut self.classes[call.class];
+        class.first.take_if(|first| *first == flight);
         let sight = Sight { now: self.now, ..self.sight };
         self.forecast.leave(class, &sight, call.sent, call.seen.pace(), call.input);
         class.leave(call.sent, call.seen.pace(), call.input);
@@ -594,10 +626,9 @@ fn output(ask: &Ask<'_>) -> Amount {
         .upper(all.upper_amount().saturating_sub(input.upper_amount()))
 }
 
-/// What is estimated has 24 bits for a limit, so that sums of squares fit; never coarser than in
-/// sixteens, because a limit that is thought to be none may fall.
+/// What is estimated has 24 bits for a limit, so that sums of squares fit.
 fn scale_of(limit: u64) -> u32 {
-    (64 - limit.leading_zeros()).saturating_sub(24).min(4)
+    (64 - limit.leading_zeros()).saturating_sub(24)
 }
 
 /// A duration in whole nanoseconds, saturating.
@@ -610,6 +641,9 @@ const CLASSES: usize = 9;
 
 /// How many calls the first one's size stands for.
 const SIZES_PRIOR: u64 = 48;
+
+/// How many bits too coarse estimates may be after a limit has fallen.
+const COARSER: u32 = 4;
 
 /// Keys of outputs a slot; faster is taken as this.
 const FASTEST: u64 = 1 << 20;

@@ -146,7 +146,7 @@ impl Limiter {
         let now = self.advance(now);
         let Some(state) = self.limits.find(key, dimension, quota) else { return false };
         if state.limit().quota() != quota {
-            state.set_limit(state.limit().clone().with_quota(quota), now);
+            state.set_quota(quota, now);
         }
         true
     }

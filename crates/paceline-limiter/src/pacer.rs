@@ -65,13 +65,27 @@ struct Past {
 }
 
 /// What one charge did, so that it can be given back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Paced {
     /// The arrival time that this charge produced, and what had been given back by then: their
     /// sum, which may wrap.
     mark: u128,
     amount: u64,
     epoch: u32,
+}
+
+impl Paced {
+    /// What it was charged.
+    pub(crate) const fn amount(&self) -> u64 {
+        self.amount
+    }
+}
+
+impl Default for Paced {
+    /// Nothing paced it.
+    fn default() -> Self {
+        Self { mark: 0, amount: 0, epoch: NOT_PACED }
+    }
 }
 
 impl Pacer {
@@ -136,11 +150,25 @@ impl Pacer {
         self.arrival = self.before;
     }
 
+    /// The next one of the same limit: what an earlier one charged it does not give back.
+    pub(crate) fn of_epoch(mut self, epoch: u32) -> Self {
+        self.epoch = epoch % NOT_PACED;
+        self
+    }
+
+    /// Which rate this is, of all that its limit has had.
+    pub(crate) const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
     /// Corrects a charge to what was used: gives back what time has not given back already, or
     /// takes the overrun as debt.
     #[inline]
     pub(crate) fn settle(&mut self, paced: &Paced, actual: u64, now: Instant) {
         if actual > paced.amount {
+            if paced.epoch == NOT_PACED {
+                return;
+            }
             self.owe(actual - paced.amount, now);
             return;
         }
@@ -172,7 +200,7 @@ impl Pacer {
         };
         let (epoch, unit, ended, refunded) = (self.epoch, self.unit, self.time(now), self.refunded);
         self.set_units(rate);
-        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch = (self.epoch + 1) % NOT_PACED;
         self.refunded = 0;
         self.arrival = self.time(now);
         if self.rates.past.len() == PAST {
@@ -250,6 +278,9 @@ impl Pacer {
 const fn end() -> u128 {
     END
 }
+
+/// The epoch of what no pacer charged.
+const NOT_PACED: u32 = u32::MAX;
 
 /// The longest period, 36 years; a window is a year at most.
 const LONGEST: u64 = 1 << 60;

@@ -13,6 +13,7 @@ use crate::limit::{ChargeRule, Limit, Pacing};
 use crate::pacer::{Paced, Pacer};
 use crate::snapshot::LimitSnapshot;
 use crate::window::Window;
+use live::Learned;
 use others::Others;
 use start::Start;
 
@@ -61,6 +62,7 @@ pub(crate) struct LimitState {
     delay_ns: u64,
     /// How far the clock may lag.
     staleness_ns: u64,
+    learned: Option<Box<Learned>>,
     limit: Limit,
 }
 
@@ -127,6 +129,7 @@ impl LimitState {
             held: 0,
             delay_ns: 0,
             staleness_ns: nanos(staleness),
+            learned: None,
             start: Start::NONE,
             fell_back: false,
             flow_number: 0,
@@ -197,8 +200,12 @@ impl LimitState {
     }
 
     fn guard(&mut self, amount: Amount, demand: &Demand, now: Instant) -> Verdict {
+        self.take_others_in(now);
         if let Some(flow) = &mut self.flow {
-            return match (flow.verdict(&ask(amount, demand), now), self.start.opens_at(now)) {
+            return match (
+                flow.verdict(&ask(self.index, amount, demand), now),
+                self.start.opens_at(now),
+            ) {
                 (Ok(()), None) => Verdict::Fits,
                 (Ok(()), start) => Verdict::NotUntil(start),
                 (Err(until), start) => {
@@ -207,8 +214,9 @@ impl LimitState {
             };
         }
         self.expire(now);
-        match (self.used + amount.upper_amount()).checked_sub(self.most) {
+        match self.used.saturating_add(amount.upper_amount()).checked_sub(self.most) {
             None | Some(0) => Verdict::Fits,
+            Some(_) if self.others.is_some() => Verdict::NotUntil(self.left_at(amount, now)),
             Some(excess) => Verdict::NotUntil(self.freed_at(excess)),
         }
     }
@@ -298,14 +306,22 @@ impl LimitState {
         if now.as_nanos() >= self.steady_until {
             self.expire(now);
         }
+        self.take_others_in(now);
         let asked = amount.upper_amount();
         match &mut self.flow {
             None => self.used.saturating_add(asked) <= self.most,
             Some(flow) => {
                 asked <= self.most
                     && self.start.opens_at(now).is_none()
-                    && flow.verdict(&ask(amount, demand), now).is_ok()
+                    && flow.verdict(&ask(self.index, amount, demand), now).is_ok()
             }
+        }
+    }
+
+    /// What others leave to a limit that pools calls, as of now.
+    fn take_others_in(&mut self, now: Instant) {
+        if self.others.is_some() && self.flow.is_some() {
+            self.follow_others(now);
         }
     }
 
@@ -313,7 +329,7 @@ impl LimitState {
     pub(crate) fn enter(&mut self, charge: &mut Charge, demand: &Demand, now: Instant) {
         if let (Some(flow), Some(amount)) = (&mut self.flow, demand.amount_at(self.index as usize))
         {
-            charge.flight = Some(flow.admit(&ask(amount, demand), now));
+            charge.flight = Some(flow.admit(&ask(self.index, amount, demand), now));
             charge.flow_number = self.flow_number;
             self.start.leave(now);
         }
@@ -367,9 +383,13 @@ impl LimitState {
             pacer.settle(&charge.paced, actual, now);
         }
         if self.holds == 0 {
+            // It may have been admitted while amounts were held.
+            if charge.stamp_ns == HELD {
+                self.let_go(charge.reserved);
+            }
             return;
         }
-        let used = end.actual.unwrap_or(charge.reserved);
+        let used = end.actual.unwrap_or_else(|| charge.reserved.max(charge.paced.amount()));
         if self.flow.is_some() || self.others.is_some() {
             self.leave(charge, end, used, now);
         }
@@ -476,14 +496,14 @@ impl LimitState {
 
     #[inline]
     fn hold(&mut self, amount: u64) {
-        self.held += amount;
-        self.used += amount;
+        self.held = self.held.saturating_add(amount);
+        self.used = self.used.saturating_add(amount);
     }
 
     #[inline]
     fn let_go(&mut self, amount: u64) {
-        self.held -= amount;
-        self.used -= amount;
+        self.held = self.held.saturating_sub(amount);
+        self.used = self.used.saturating_sub(amount);
     }
 
     /// Counts `amount` from now on, until a window after `at`.
@@ -522,6 +542,9 @@ impl LimitState {
             self.used -= window.expire(now);
             self.steady_until = window.next_expiry_ns();
         }
+        if self.widened().is_some_and(|widened| widened.narrows <= now) {
+            self.narrow(now);
+        }
         if self.others.is_some() {
             self.follow_others(now);
         }
@@ -540,13 +563,16 @@ fn is_bucket(limit: &Limit) -> bool {
 
 /// A demand, as the rule Flow asks for it.
 #[inline]
-fn ask(amount: Amount, demand: &Demand) -> crate::flow::Ask<'_> {
-    crate::flow::Ask {
-        amount,
-        input: demand.amount(Dimension::InputTokens).unwrap_or_default(),
-        completes: demand.completion(),
-        class: demand.tag_name(),
-    }
+fn ask(of: u8, amount: Amount, demand: &Demand) -> crate::flow::Ask<'_> {
+    let input = if of == index(Dimension::TotalTokens) {
+        demand.amount(Dimension::InputTokens).unwrap_or_default()
+    } else if of == index(Dimension::InputTokens) {
+        amount
+    } else {
+        // The server sees nothing of it before the call is over.
+        Amount::default()
+    };
+    crate::flow::Ask { amount, input, completes: demand.completion(), class: demand.tag_name() }
 }
 
 fn nanos(duration: Duration) -> u64 {

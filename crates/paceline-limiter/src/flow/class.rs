@@ -7,6 +7,7 @@ use paceline_core::Tag;
 
 use super::cohorts::Cohorts;
 use super::curve::{Curve, Part, begins, place};
+use super::flights::Flight;
 use super::streams::{Pace, Streams};
 
 /// What a call that has not been sent yet is thought to be, scaled.
@@ -56,6 +57,8 @@ pub(super) struct Class {
     fresh: [Part; 5],
     /// Whether a call of it has ended in this run.
     has_learned: bool,
+    /// The call that made it, while that is in flight.
+    pub(super) first: Option<Flight>,
     /// Which of those of before a restart it goes on from.
     recalled: Option<usize>,
 }
@@ -80,6 +83,7 @@ impl Class {
             silence: None,
             fresh: [Part::default(); 5],
             has_learned: false,
+            first: None,
             recalled: None,
         };
         class.refresh(reach, Soon::Yes);
@@ -201,10 +205,10 @@ impl Class {
         self.cohorts.make_room(now);
     }
 
-    /// Whether it is as if its first call had never come: it has none in flight and none ended.
-    pub(super) fn is_untouched(&self) -> bool {
+    /// Whether it would not be there without this call, which has left.
+    pub(super) fn is_only_for(&self, call: Flight) -> bool {
         let streams = self.streams.as_ref().map_or(0, |streams| streams.calls);
-        !self.has_learned && self.cohorts.is_empty() && streams == 0
+        self.first == Some(call) && !self.has_learned && self.cohorts.is_empty() && streams == 0
     }
 
     /// Where among those of before a restart it was.

@@ -72,9 +72,7 @@ impl Flow {
     /// is given.
     pub(crate) fn restore(&mut self, saved: SavedFlow, ago: Duration, now: Instant) {
         let at = self.advance(now);
-        self.credit.set_level(saved.credit);
-        self.credit.refill(super::nanos(ago));
-        self.is_restored = true;
+        self.go_on_with(saved.credit, super::nanos(ago));
         for (age, amount) in &saved.settled {
             let age = super::nanos(age.saturating_add(ago));
             if age >= self.grid.window() {

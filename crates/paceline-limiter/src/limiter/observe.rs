@@ -10,12 +10,13 @@ use crate::state::{Charge, Refused};
 impl Limiter {
     /// Takes in what was learned about a limit.
     ///
-    /// A stated limit that is not known yet is created as the profile keeps it. A refusal widens
-    /// the delay bound of the limit it names, up to [`MAX_WIDENED`](crate::MAX_WIDENED), and
-    /// where it says what the server had counted, the count is raised to that. Where our own count
+    /// A stated limit that is not known yet is created as the profile keeps it. Where a
+    /// refusal says what the server had counted, the count is raised to that. Where our own count
     /// had not reached the limit, others are reckoned with from then on: less is in force until
-    /// time, or what the server says is left, shows that there is more. After a pause that follows,
-    /// one call goes ahead alone. Where the refusal names no limit, the fullest is meant.
+    /// time, or what the server says is left, shows that there is more; and the delay bound is
+    /// doubled, up to [`MAX_WIDENED`](crate::MAX_WIDENED), until ten minutes (or a window, where
+    /// that is longer) without such a refusal halve it again. After a pause that follows, one call
+    /// goes ahead alone. Where the refusal names no limit, the fullest is meant.
     ///
     /// A limit kept by [`ChargeRule::Flow`](crate::ChargeRule::Flow) falls back to
     /// [`ChargeRule::Completion`](crate::ChargeRule::Completion) when it is told that the server
@@ -79,7 +80,6 @@ impl Limits {
             let fullness = state.fullness(now).filter(|_| states_it);
             // As full as another, it is the longer one that others may have filled.
             fullest = fullest.max(fullness.map(|fullness| (fullness, state.place())));
-            state.widen(MAX_WIDENED, now);
         });
         let Some((_, place)) = fullest else { return };
         self.pauses.probe(key, dimension, now);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use paceline_core::{Instant, Refill};
+use paceline_core::{Instant, Quota, Refill};
 
 use super::{Counts, LimitState, is_bucket, nanos};
 use crate::flow::Flow;
@@ -13,36 +13,108 @@ use crate::limit::{ChargeRule, Limit};
 use crate::pacer::Pacer;
 use crate::window::Window;
 
+/// What a limit has learned, or has to go on with, beside what it counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Learned {
+    pub(super) widened: Option<Widened>,
+    /// The credit of a Flow that was, and when that was.
+    credit: Option<(i128, Instant)>,
+    /// The epoch of the next pacer.
+    next_epoch: u32,
+}
+
+/// A delay bound that refusals made wider.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Widened {
+    /// As it was stated.
+    stated: Duration,
+    /// When it is halved again.
+    pub(super) narrows: Instant,
+}
+
 impl LimitState {
     /// Another amount, pacing, rule or delay bound for the same window.
     pub(crate) fn set_limit(&mut self, limit: Limit, now: Instant) {
+        if let Some(learned) = &mut self.learned {
+            learned.widened = None;
+        }
+        self.change(limit, now);
+    }
+
+    /// Another amount; what was learned of it stays.
+    pub(crate) fn set_quota(&mut self, quota: Quota, now: Instant) {
+        self.change(self.limit.clone().with_quota(quota), now);
+    }
+
+    /// The same limit on other terms.
+    pub(super) fn change(&mut self, limit: Limit, now: Instant) {
         let old = std::mem::replace(&mut self.limit, limit);
+        let epoch = self.learned.as_ref().map_or(0, |learned| learned.next_epoch);
         match (&mut self.pacer, self.limit.rate()) {
             (Some(pacer), Some(rate)) => pacer.set_rate(rate, now),
             // What paces from now on has no burst saved up.
             (pacer, Some(rate)) => {
-                let mut fresh = Pacer::new(rate);
+                let mut fresh = Pacer::new(rate).of_epoch(epoch);
                 fresh.owe(rate.burst.get(), now);
                 *pacer = Some(fresh);
             }
-            (pacer, None) => *pacer = None,
+            (pacer, None) => {
+                if let Some(pacer) = pacer.take() {
+                    self.learned().next_epoch = pacer.epoch() + 1;
+                }
+            }
         }
+        self.most = self.limit.quota().limit().get();
         let is_flying = |limit: &Limit| limit.rule() == ChargeRule::WhileInFlight;
         if is_flying(&old) != is_flying(&self.limit) || is_bucket(&old) != is_bucket(&self.limit) {
             self.counts = self.new_counts();
             self.used = self.held;
+            if is_bucket(&old) {
+                // A bucket does not tell when it let go what: it may all have been just now.
+                self.count(now, self.most, now);
+            }
         }
-        self.most = self.limit.quota().limit().get();
         self.follow(now);
     }
 
-    /// Widens the delay bound, up to `most`.
+    /// Doubles the delay bound, up to `most`, until it has been quiet for long.
     pub(crate) fn widen(&mut self, most: Duration, now: Instant) {
-        let widened = (self.limit.delay_bound() * 2).min(most);
-        if widened > self.limit.delay_bound() {
-            let limit = self.limit.clone().delay(widened);
-            self.set_limit(limit, now);
+        let bound = self.limit.delay_bound();
+        let widened = (bound * 2).min(most);
+        if widened <= bound {
+            return;
         }
+        let narrows = now + self.quiet();
+        let learned = self.learned();
+        let stated = learned.widened.map_or(bound, |widened| widened.stated);
+        learned.widened = Some(Widened { stated, narrows });
+        self.change(self.limit.clone().delay(widened), now);
+    }
+
+    /// Takes back one doubling, where it has been quiet for long enough.
+    #[cold]
+    pub(super) fn narrow(&mut self, now: Instant) {
+        while let Some(widened) = self.widened().filter(|widened| widened.narrows <= now) {
+            let bound = (self.limit.delay_bound() / 2).max(widened.stated);
+            let narrows = widened.narrows + self.quiet();
+            let next = Widened { narrows, ..widened };
+            self.learned().widened = (bound > widened.stated).then_some(next);
+            self.change(self.limit.clone().delay(bound), now);
+        }
+    }
+
+    /// The delay bound as it was before it was widened.
+    pub(super) fn widened(&self) -> Option<Widened> {
+        self.learned.as_ref()?.widened
+    }
+
+    fn learned(&mut self) -> &mut Learned {
+        self.learned.get_or_insert_default()
+    }
+
+    /// How long it has to be quiet until the delay bound is halved again.
+    fn quiet(&self) -> Duration {
+        self.limit.quota().window().map_or(QUIET, |window| window.max(QUIET))
     }
 
     /// What was spent of a quota that never comes back is forgotten.
@@ -84,6 +156,9 @@ impl LimitState {
         self.holds = if matches!(self.counts, Counts::Pacer) { 0 } else { u64::MAX };
         self.delay_ns = delay_ns;
         self.on_arrival = self.limit.is_on_arrival();
+        if let Some(mut flow) = self.flow.take_if(|flow| flow.is_off(stated)) {
+            self.learned().credit = Some((flow.level(now), now));
+        }
         match (self.limit.quota().window(), &mut self.flow) {
             (Some(_), Some(flow)) if self.limit.rule() == ChargeRule::Flow => {
                 flow.set_limit(stated, now);
@@ -96,12 +171,22 @@ impl LimitState {
                         flow.record_past(amount, leaves - window, now);
                     }
                 }
+                if let Some((credit, at)) = self.learned().credit.take() {
+                    flow.go_on_with(credit, nanos(now.since(at)));
+                }
                 self.flow = Some(Box::new(flow));
                 self.flow_number += 1;
             }
-            (_, flow) => *flow = None,
+            (_, flow) => {
+                if let Some(mut flow) = flow.take() {
+                    self.learned().credit = Some((flow.level(now), now));
+                }
+            }
         }
         self.follow_others(now);
         self.quick_until = if self.flow.is_some() { 0 } else { self.steady_until };
     }
 }
+
+/// For how long a limit has to be quiet at least until its delay bound is halved again.
+const QUIET: Duration = Duration::from_secs(600);

@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use paceline_core::{ChargeMoment, Instant};
+use paceline_core::{Amount, ChargeMoment, Instant};
 
 use super::others::{Others, Unexplained, WHOLE};
 use super::{Charge, Counts, HELD, LimitState, narrow};
 use crate::flow::{Flight, Flow};
 use crate::limit::ChargeRule;
+use crate::limiter::MAX_WIDENED;
 use crate::snapshot::Binds;
 
 /// A refusal, as one limit is told it.
@@ -66,6 +67,7 @@ impl LimitState {
             refused.actual.is_none() || others.is_corrected_again(refused.sent.as_nanos(), now_ns);
         if is_level && others.refused(unexplained, now_ns) {
             self.start.again();
+            self.widen(MAX_WIDENED, now);
         }
         self.follow_others(now);
     }
@@ -114,7 +116,7 @@ impl LimitState {
         };
         self.fell_back = rule == ChargeRule::Completion;
         let limit = self.limit.clone().charged(rule);
-        self.set_limit(limit, now);
+        self.change(limit, now);
     }
 
     /// What keeps one more unit from being admitted now.
@@ -137,6 +139,40 @@ impl LimitState {
         let varies = self.share(self.flow.as_ref().map_or(0, |flow| flow.varies()));
         let margin = of(stated, others.margin(varies));
         (stated.saturating_sub(margin).max(1), of(stated, others.share()))
+    }
+
+    /// When the amount fits beside others, whose share goes down with time as ours does; `None`
+    /// where time alone does not help. Late by a 16,384th of a window at most.
+    #[cold]
+    pub(super) fn left_at(&self, amount: Amount, now: Instant) -> Option<Instant> {
+        let others = self.others.as_ref()?;
+        let Counts::Window(window) = &self.counts else { return None };
+        let stated = self.limit.quota().limit().get();
+        let fits = |at: u64| {
+            let mut others = others.clone();
+            others.advance(at);
+            let most = stated.saturating_sub(of(stated, others.margin(0))).max(1);
+            let at = Instant::from_nanos(at);
+            let left = window.entries().take_while(|(leaves, _)| *leaves <= at);
+            let used = self.used - left.map(|(_, amount)| amount).sum::<u64>();
+            used.saturating_add(amount.upper_amount()) <= most
+        };
+        let length = narrow(self.limit.quota().window()?.as_nanos());
+        let (mut before, mut step) = (now.as_nanos(), (length >> 14).max(1));
+        // Ever farther, until it fits; then halves of the last step.
+        let mut after = before.saturating_add(step);
+        while !fits(after) {
+            if step > length.saturating_mul(LONGEST) {
+                return None;
+            }
+            (before, step) = (after, step.saturating_mul(2));
+            after = after.saturating_add(step);
+        }
+        while after - before > (length >> 14).max(1) {
+            let middle = before + (after - before) / 2;
+            (before, after) = if fits(middle) { (before, middle) } else { (middle, after) };
+        }
+        Some(Instant::from_nanos(after))
     }
 
     /// Sets what others leave.
@@ -205,6 +241,9 @@ impl LimitState {
         }
     }
 }
+
+/// In windows, what is beyond everything that time gives back.
+const LONGEST: u64 = 1 << 12;
 
 /// So much of a limit, rounded up.
 fn of(limit: u64, share: u64) -> u64 {
