@@ -191,13 +191,13 @@ impl Pacer {
         if rate == self.rates.now {
             return;
         }
-        let owed = self.owed(now);
-        let burst = u128::from(self.rates.now.burst.get());
-        let new_burst = u128::from(rate.burst.get());
-        let owed_then = match burst.checked_sub(owed) {
-            Some(free) => new_burst - free.min(new_burst),
-            None => owed - burst + new_burst,
-        };
+        let owed = self.arrival.saturating_sub(self.time(now));
+        // In units of the old rate, and the rest of one.
+        let old_unit = u128::from(self.unit);
+        let (owed, rest) = (owed / old_unit, owed % old_unit);
+        // What is free stays free: of another burst, so much more or less is owed.
+        let more = i128::from(rate.burst.get()) - i128::from(self.rates.now.burst.get());
+        let owed = i128::try_from(owed).unwrap_or(i128::MAX).saturating_add(more);
         let (epoch, unit, ended, refunded) = (self.epoch, self.unit, self.time(now), self.refunded);
         self.set_units(rate);
         self.epoch = (self.epoch + 1) % NOT_PACED;
@@ -207,7 +207,12 @@ impl Pacer {
             self.rates.past.pop_front();
         }
         self.rates.past.push_back(Past { epoch, unit, ended, began: self.arrival, refunded });
-        self.owe(u64::try_from(owed_then).unwrap_or(u64::MAX), now);
+        if let Ok(owed) = u128::try_from(owed) {
+            let unit = u128::from(self.unit);
+            let rest = (rest * unit).div_ceil(old_unit);
+            let owed = owed.checked_mul(unit).map_or(END, |owed| owed.saturating_add(rest));
+            self.arrival = self.arrival.saturating_add(owed).min(END);
+        }
     }
 
     /// What a charge stands at in time of the present rate; `None` where it gives nothing back.

@@ -40,7 +40,8 @@ pub(crate) struct LimitState {
     used: u64,
     /// Of `used`, what is reserved and not yet counted.
     held: u64,
-    /// Until when a charge takes no second look: `steady_until`, or zero where it pools calls.
+    /// Until when a charge takes no second look: `steady_until`, or zero where it pools calls or
+    /// others have a share.
     quick_until: u64,
     /// All bits where a call's amount is held; none where only the pacer counts.
     holds: u64,
@@ -318,11 +319,18 @@ impl LimitState {
         }
     }
 
-    /// What others leave to a limit that pools calls, as of now.
+    /// What others leave, as of now.
     fn take_others_in(&mut self, now: Instant) {
-        if self.others.is_some() && self.flow.is_some() {
+        if self.others.is_some() {
             self.follow_others(now);
         }
+    }
+
+    /// Where calls are pooled, or others leave more from moment to moment, every charge takes a
+    /// second look.
+    fn set_quick(&mut self) {
+        let looks = self.flow.is_some() || self.others.is_some();
+        self.quick_until = if looks { 0 } else { self.steady_until };
     }
 
     /// An admitted call joins those that are pooled.
@@ -548,7 +556,7 @@ impl LimitState {
         if self.others.is_some() {
             self.follow_others(now);
         }
-        self.quick_until = if self.flow.is_some() { 0 } else { self.steady_until };
+        self.set_quick();
     }
 }
 

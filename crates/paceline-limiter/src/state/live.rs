@@ -184,7 +184,7 @@ impl LimitState {
             }
         }
         self.follow_others(now);
-        self.quick_until = if self.flow.is_some() { 0 } else { self.steady_until };
+        self.set_quick();
     }
 }
 

@@ -70,6 +70,7 @@ impl LimitState {
             self.widen(MAX_WIDENED, now);
         }
         self.follow_others(now);
+        self.set_quick();
     }
 
     /// Raises the count to what the server says it has counted, beside what a refused call holds.
@@ -198,6 +199,7 @@ impl LimitState {
                 flow.set_margin(0);
                 flow.set_factor(Flow::WHOLE, now);
             }
+            self.set_quick();
         }
     }
 
