@@ -162,11 +162,11 @@ impl Limiter {
     /// Admits the demand now or says why not. Those who wait come first.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing has changed then.
+    /// [`Refusal`]; nothing has changed then. [`Refusal::Deadline`] only where the deadline is past.
     #[inline]
     pub fn try_acquire(&mut self, demand: &Demand, now: Instant) -> Result<Receipt, Refusal> {
         let now = self.advance(now);
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && demand.latest_admission().is_none_or(|last| last >= now) {
             if let Some(receipt) = self.limits.admit(demand, now) {
                 if self.queue.is_fair() {
                     self.share(receipt, demand);
@@ -187,7 +187,12 @@ impl Limiter {
     /// Why a demand was not admitted just now.
     #[cold]
     fn refused(&mut self, demand: &Demand, now: Instant) -> Refusal {
+        let is_late = demand.latest_admission().is_some_and(|last| last < now);
         match self.limits.refusal(demand, now) {
+            None if is_late => Refusal::Deadline { earliest: Some(now) },
+            Some(Refusal::NotUntil(blocked)) if is_late => {
+                Refusal::Deadline { earliest: blocked.until }
+            }
             Some(Refusal::NotUntil(blocked)) if self.queue.is_empty() => Refusal::NotUntil(blocked),
             // Others wait in front: not before the first of them.
             None | Some(Refusal::NotUntil(_)) => {

@@ -16,6 +16,7 @@ use crate::window::Window;
 use others::Others;
 use start::Start;
 
+mod foreseen;
 mod live;
 mod others;
 mod refused;
