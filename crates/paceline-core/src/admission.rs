@@ -74,15 +74,18 @@ pub trait Admission: Send + Sync + fmt::Debug {
     fn pause(&self, key: &LimitKey, dimension: Option<Dimension>, until: Instant);
 }
 
-/// The answer of [`Admission::acquire`]: ready at once without allocation, or a boxed wait.
-pub struct Acquire<'a>(State<'a>);
+/// The answer of [`Admission::acquire`]: granted at once without allocation, or a boxed refusal or
+/// wait.
+pub struct Acquire<'a> {
+    /// Apart from the rest, so that a grant is a few words that are moved about and tested.
+    granted: Option<Receipt>,
+    /// Who takes the grant back where nobody looks at it.
+    by: Option<&'a dyn Admission>,
+    otherwise: Option<Otherwise<'a>>,
+}
 
-enum State<'a> {
-    /// By itself, because a receipt is a tenth of the size of a refusal; and who takes it back where
-    /// nobody looks at it.
-    Granted(Receipt, Option<&'a dyn Admission>),
-    Refused(Refusal),
-    Yielded,
+enum Otherwise<'a> {
+    Refused(Box<Refusal>),
     Waiting(Pin<Box<dyn Future<Output = Result<Receipt, Refusal>> + Send + 'a>>),
 }
 
@@ -90,7 +93,7 @@ impl<'a> Acquire<'a> {
     /// A grant that is known, and goes back to `by` where this is dropped without having yielded it.
     #[inline]
     pub const fn granted(receipt: Receipt, by: &'a dyn Admission) -> Self {
-        Self(State::Granted(receipt, Some(by)))
+        Self { granted: Some(receipt), by: Some(by), otherwise: None }
     }
 
     /// An answer that is known. A receipt in it is lost where this is dropped without having yielded
@@ -98,19 +101,23 @@ impl<'a> Acquire<'a> {
     #[inline]
     pub fn ready(answer: Result<Receipt, Refusal>) -> Self {
         match answer {
-            Ok(receipt) => Self(State::Granted(receipt, None)),
-            Err(refusal) => Self(State::Refused(refusal)),
+            Ok(receipt) => Self { granted: Some(receipt), by: None, otherwise: None },
+            Err(refusal) => Self::otherwise(Otherwise::Refused(Box::new(refusal))),
         }
     }
 
     /// An answer that has to be waited for.
     pub fn waiting(answer: impl Future<Output = Result<Receipt, Refusal>> + Send + 'a) -> Self {
-        Self(State::Waiting(Box::pin(answer)))
+        Self::otherwise(Otherwise::Waiting(Box::pin(answer)))
     }
 
     /// Whether the answer was known without waiting.
     pub const fn is_ready(&self) -> bool {
-        !matches!(self.0, State::Waiting(_))
+        !matches!(self.otherwise, Some(Otherwise::Waiting(_)))
+    }
+
+    const fn otherwise(otherwise: Otherwise<'a>) -> Self {
+        Self { granted: None, by: None, otherwise: Some(otherwise) }
     }
 }
 
@@ -121,30 +128,31 @@ impl Future for Acquire<'_> {
     /// When polled again after it has yielded, as futures may.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Granted(receipt, _) = self.0 {
-            self.0 = State::Yielded;
+        if let Some(receipt) = self.granted.take() {
             return Poll::Ready(Ok(receipt));
         }
-        self.poll_others(context)
+        // Boxed, so that the answer of one who is granted need not be moved as one of all.
+        self.poll_otherwise(context).map_err(|refusal| *refusal)
     }
 }
 
 impl Drop for Acquire<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let State::Granted(receipt, Some(by)) = self.0 {
+        if let (Some(receipt), Some(by)) = (self.granted, self.by) {
             by.cancel_unsent(receipt);
         }
     }
 }
 
 impl Acquire<'_> {
-    fn poll_others(&mut self, context: &mut Context<'_>) -> Poll<Result<Receipt, Refusal>> {
-        if let State::Waiting(wait) = &mut self.0 {
-            return wait.as_mut().poll(context);
+    #[inline(never)]
+    fn poll_otherwise(&mut self, context: &mut Context<'_>) -> Poll<Result<Receipt, Box<Refusal>>> {
+        if let Some(Otherwise::Waiting(wait)) = &mut self.otherwise {
+            return wait.as_mut().poll(context).map_err(Box::new);
         }
-        match std::mem::replace(&mut self.0, State::Yielded) {
-            State::Refused(refusal) => Poll::Ready(Err(refusal)),
+        match self.otherwise.take() {
+            Some(Otherwise::Refused(refusal)) => Poll::Ready(Err(refusal)),
             _ => panic!("`Acquire` polled after it was ready"),
         }
     }
@@ -152,11 +160,13 @@ impl Acquire<'_> {
 
 impl fmt::Debug for Acquire<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            State::Granted(receipt, _) => f.debug_tuple("Acquire::Granted").field(receipt).finish(),
-            State::Refused(refusal) => f.debug_tuple("Acquire::Refused").field(refusal).finish(),
-            State::Yielded => f.write_str("Acquire::Yielded"),
-            State::Waiting(_) => f.write_str("Acquire::Waiting"),
+        match (&self.granted, &self.otherwise) {
+            (Some(receipt), _) => f.debug_tuple("Acquire::Granted").field(receipt).finish(),
+            (None, Some(Otherwise::Refused(refusal))) => {
+                f.debug_tuple("Acquire::Refused").field(refusal).finish()
+            }
+            (None, Some(Otherwise::Waiting(_))) => f.write_str("Acquire::Waiting"),
+            (None, None) => f.write_str("Acquire::Yielded"),
         }
     }
 }

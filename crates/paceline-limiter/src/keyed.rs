@@ -16,7 +16,7 @@ use paceline_core::{
 
 use crate::limit::{ChargeRule, Limit};
 use crate::limiter::calls::{Call, Calls, NOT_SENT};
-use crate::limiter::limits::{charge, enter_all, nanos, undo_all};
+use crate::limiter::limits::{charge, nanos, undo_all};
 use crate::limiter::{INSTANT, new_ids};
 use crate::snapshot::Snapshot;
 use crate::state::{Charge, End, LimitState, Verdict};
@@ -434,16 +434,15 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
         let call = opening.call();
         let first = place * fresh.len() as u32;
         let own = &mut states[first as usize..][..fresh.len()];
-        let fits = (first..).zip(own).all(|(limit, state)| {
-            state.as_mut().is_none_or(|state| {
-                !is_counted(state, demand) || charge(state, limit, call, demand, now)
-            })
+        // What is the same for all keys is asked of the fresh ones, which are in the cache.
+        let fits = (first..).zip(fresh.iter().zip(own)).all(|(limit, (fresh, state))| {
+            !is_counted(fresh, demand)
+                || state.as_mut().is_none_or(|state| charge(state, limit, call, demand, now))
         });
         if !fits {
             undo_all(states, call);
             return None;
         }
-        enter_all(states, call, demand, now);
         if call.charges().next().is_some() {
             keys.call_began(place);
         }

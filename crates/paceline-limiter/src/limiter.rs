@@ -165,16 +165,25 @@ impl Limiter {
     /// [`Refusal`]; nothing has changed then. [`Refusal::Deadline`] only where the deadline is past.
     #[inline]
     pub fn try_acquire(&mut self, demand: &Demand, now: Instant) -> Result<Receipt, Refusal> {
-        let now = self.advance(now);
-        if self.queue.is_empty() && demand.latest_admission().is_none_or(|last| last >= now) {
-            if let Some(receipt) = self.limits.admit(demand, now) {
-                if self.queue.is_fair() {
-                    self.share(receipt, demand);
-                }
-                return Ok(receipt);
-            }
+        match self.admit(demand, now) {
+            Some(receipt) => Ok(receipt),
+            None => Err(self.refused(demand)),
         }
-        Err(self.refused(demand, now))
+    }
+
+    /// Admits the demand now, where nobody waits, its deadline is not past, and every limit admits
+    /// it. It says nothing of why not: a receipt alone fits into registers.
+    #[inline]
+    pub(crate) fn admit(&mut self, demand: &Demand, now: Instant) -> Option<Receipt> {
+        let now = self.advance(now);
+        if !self.queue.is_empty() || demand.latest_admission().is_some_and(|last| last < now) {
+            return None;
+        }
+        let receipt = self.limits.admit(demand, now)?;
+        if self.queue.is_fair() {
+            self.share(receipt, demand);
+        }
+        Some(receipt)
     }
 
     /// Charges a call that did not wait to its caller.
@@ -186,7 +195,8 @@ impl Limiter {
 
     /// Why a demand was not admitted just now.
     #[cold]
-    fn refused(&mut self, demand: &Demand, now: Instant) -> Refusal {
+    fn refused(&mut self, demand: &Demand) -> Refusal {
+        let now = self.now;
         let is_late = demand.latest_admission().is_some_and(|last| last < now);
         match self.limits.refusal(demand, now) {
             None if is_late => Refusal::Deadline { earliest: Some(now) },

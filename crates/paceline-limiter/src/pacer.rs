@@ -32,8 +32,15 @@ pub(crate) struct Pacer {
     burst: u64,
     /// Which rate this is.
     epoch: u32,
-    rate: Rate,
-    /// The last rates before it, so that a charge of theirs can still be given back.
+    /// What no decision needs, kept elsewhere.
+    rates: Box<Rates>,
+}
+
+/// The rate as it was stated, and those before it.
+#[derive(Clone, Debug)]
+struct Rates {
+    now: Rate,
+    /// The last ones, so that a charge of theirs can still be given back.
     past: VecDeque<Past>,
 }
 
@@ -79,8 +86,7 @@ impl Pacer {
             scale: 1,
             burst: 0,
             epoch: 0,
-            rate,
-            past: VecDeque::new(),
+            rates: Box::new(Rates { now: rate, past: VecDeque::new() }),
         };
         pacer.set_units(rate);
         pacer
@@ -154,11 +160,11 @@ impl Pacer {
 
     /// Goes on at another rate: what is free now stays free, cut to the new burst; nothing more.
     pub(crate) fn set_rate(&mut self, rate: Rate, now: Instant) {
-        if rate == self.rate {
+        if rate == self.rates.now {
             return;
         }
         let owed = self.owed(now);
-        let burst = u128::from(self.rate.burst.get());
+        let burst = u128::from(self.rates.now.burst.get());
         let new_burst = u128::from(rate.burst.get());
         let owed_then = match burst.checked_sub(owed) {
             Some(free) => new_burst - free.min(new_burst),
@@ -169,10 +175,10 @@ impl Pacer {
         self.epoch = self.epoch.wrapping_add(1);
         self.refunded = 0;
         self.arrival = self.time(now);
-        if self.past.len() == PAST {
-            self.past.pop_front();
+        if self.rates.past.len() == PAST {
+            self.rates.past.pop_front();
         }
-        self.past.push_back(Past { epoch, unit, ended, began: self.arrival, refunded });
+        self.rates.past.push_back(Past { epoch, unit, ended, began: self.arrival, refunded });
         self.owe(u64::try_from(owed_then).unwrap_or(u64::MAX), now);
     }
 
@@ -185,12 +191,12 @@ impl Pacer {
     /// The mark of a charge of an earlier rate, carried over from one to the next.
     #[cold]
     fn carried(&self, paced: &Paced) -> Option<u128> {
-        let first = self.past.iter().position(|past| past.epoch == paced.epoch)?;
+        let first = self.rates.past.iter().position(|past| past.epoch == paced.epoch)?;
         let mut mark = paced.mark;
-        for (place, past) in self.past.iter().enumerate().skip(first) {
+        for (place, past) in self.rates.past.iter().enumerate().skip(first) {
             let left = mark.wrapping_sub(past.refunded).wrapping_sub(past.ended) as i128;
             let units = u128::try_from(left).ok()? / u128::from(past.unit);
-            let unit = self.past.get(place + 1).map_or(self.unit, |next| next.unit);
+            let unit = self.rates.past.get(place + 1).map_or(self.unit, |next| next.unit);
             mark = past.began + units.checked_mul(u128::from(unit))?.min(END);
         }
         Some(mark)
@@ -232,7 +238,7 @@ impl Pacer {
         self.unit =
             u64::try_from(rate.period.as_nanos()).map_or(LONGEST, |unit| unit.clamp(1, LONGEST));
         self.scale = rate.amount.get().min(MOST);
-        self.rate = rate;
+        self.rates.now = rate;
         self.burst = rate.burst.get();
         let tolerance = u64::try_from(rate.tolerance.as_nanos()).unwrap_or(LONGEST).min(LONGEST);
         self.early = self.cost(self.burst) + u128::from(tolerance) * u128::from(self.scale);

@@ -18,10 +18,14 @@ pub(crate) struct Scopes {
 
 impl Scopes {
     pub(crate) fn add(&mut self, key: &LimitKey, limit: u32) {
+        fn push<K: Clone + Ord>(scope: &mut BTreeMap<K, Vec<u32>>, key: &K, limit: u32) {
+            // Most have one limit, and there may be thousands of them.
+            scope.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1)).push(limit);
+        }
         match key {
-            LimitKey::Model(model) => self.models.entry(model.clone()).or_default().push(limit),
-            LimitKey::Tag(tag) => self.tags.entry(tag.clone()).or_default().push(limit),
-            LimitKey::Caller(caller) => self.callers.entry(caller.clone()).or_default().push(limit),
+            LimitKey::Model(model) => push(&mut self.models, model, limit),
+            LimitKey::Tag(tag) => push(&mut self.tags, tag, limit),
+            LimitKey::Caller(caller) => push(&mut self.callers, caller, limit),
             _ => self.all.push(limit),
         }
     }

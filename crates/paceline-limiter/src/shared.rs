@@ -80,6 +80,13 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
         self.lock().limiter.try_acquire(demand, now)
     }
 
+    /// Admits now, or leaves the rest to [`Shared::ask`].
+    #[inline]
+    pub(crate) fn admit(&self, demand: &Demand) -> Option<Receipt> {
+        let now = self.clock.now();
+        self.lock().limiter.admit(demand, now)
+    }
+
     /// Admits now, refuses, or takes a place in the queue, with an alarm for later.
     #[inline]
     pub(crate) fn ask(&self, demand: &Demand, alarm: impl FnOnce() -> A) -> Asked {

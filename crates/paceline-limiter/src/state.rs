@@ -27,15 +27,20 @@ pub(crate) use refused::Refused;
 pub use saved::SavedLimit;
 
 /// A limit and all that it has seen.
+///
+/// In this order, so that what an admission looks at lies together: of thousands of keys hardly one
+/// is in the cache.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(crate) struct LimitState {
+    pacer: Option<Pacer>,
     /// The amount in force.
     most: u64,
     /// What is counted and what is held, together; never above `most` when something is admitted.
     used: u64,
-    /// Until when nothing of it leaves by itself, in nanoseconds.
-    steady_until: u64,
-    /// The same, or zero where it pools calls: until when a charge takes no second look.
+    /// Of `used`, what is reserved and not yet counted.
+    held: u64,
+    /// Until when a charge takes no second look: `steady_until`, or zero where it pools calls.
     quick_until: u64,
     /// All bits where a call's amount is held; none where only the pacer counts.
     holds: u64,
@@ -43,21 +48,20 @@ pub(crate) struct LimitState {
     index: u8,
     /// Whether a call counts from its arrival on.
     on_arrival: bool,
-    pacer: Option<Pacer>,
-    flow: Option<Box<Flow>>,
-    counts: Counts,
-    /// Of `used`, what is reserved and not yet counted.
-    held: u64,
-    delay_ns: u64,
-    /// How far the clock may lag.
-    staleness_ns: u64,
-    start: Start,
     /// Whether it was kept by Flow until it was told that the server counts on arrival.
     fell_back: bool,
     /// Counts the Flows it has had, as each numbers its calls anew.
     flow_number: u32,
+    start: Start,
+    counts: Counts,
+    flow: Option<Box<Flow>>,
     /// What others are thought to count, once a refusal was not explained.
     others: Option<Box<Others>>,
+    /// Until when nothing of it leaves by itself, in nanoseconds.
+    steady_until: u64,
+    delay_ns: u64,
+    /// How far the clock may lag.
+    staleness_ns: u64,
     limit: Limit,
 }
 
@@ -403,15 +407,16 @@ impl LimitState {
         Instant::from_nanos(at.as_nanos().saturating_add(self.staleness_ns))
     }
 
-    /// The call never left, or the server refused it before counting anything of this: everything
-    /// goes back.
+    /// The call never left: everything goes back.
     pub(crate) fn cancel(&mut self, charge: &Charge, now: Instant) {
         if let Some(pacer) = &mut self.pacer {
             pacer.settle(&charge.paced, 0, now);
         }
         let flight = self.flight(charge);
         if let (Some(flow), Some(flight)) = (&mut self.flow, flight) {
-            flow.refused(flight, now);
+            if let Some(left) = flow.cancel(flight, now) {
+                self.start.take_back(left);
+            }
         }
         if charge.stamp_ns == HELD {
             self.let_go(charge.reserved);

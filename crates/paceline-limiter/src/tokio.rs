@@ -147,19 +147,30 @@ impl<C: Clock> SharedLimiter<C> {
     }
 }
 
-impl<C: Clock> Admission for SharedLimiter<C> {
-    fn now(&self) -> Instant {
-        self.0.clock().now()
-    }
-
-    #[inline]
-    fn acquire<'a>(&'a self, demand: &'a Demand) -> Acquire<'a> {
+impl<C: Clock> SharedLimiter<C> {
+    /// One that was not admitted at once.
+    #[cold]
+    fn ask<'a>(&'a self, demand: &Demand) -> Acquire<'a> {
         match self.0.ask(demand, Timer::default) {
             Asked::Known(Ok(receipt)) => Acquire::granted(receipt, self),
             Asked::Known(refused) => Acquire::ready(refused),
             Asked::Waits(ticket) => {
                 Acquire::waiting(Wait { shared: Arc::clone(&self.0), ticket, done: false })
             }
+        }
+    }
+}
+
+impl<C: Clock> Admission for SharedLimiter<C> {
+    fn now(&self) -> Instant {
+        self.0.clock().now()
+    }
+
+    #[inline(always)]
+    fn acquire<'a>(&'a self, demand: &'a Demand) -> Acquire<'a> {
+        match self.0.admit(demand) {
+            Some(receipt) => Acquire::granted(receipt, self),
+            None => self.ask(demand),
         }
     }
 

@@ -22,14 +22,14 @@ pub(crate) struct Window {
     shift: u32,
     /// The number of the oldest slot that may count, and its place in the ring.
     oldest: u64,
-    place: usize,
+    place: u32,
     /// The sum of what is stamped in each slot, as a ring that begins at `place`; empty until the
     /// first of them, so that a window nobody uses is small.
     ring: Box<[u64]>,
     /// How many slots the ring has.
-    size: usize,
-    /// What is stamped beyond the ring, by the number of its slot.
-    ahead: BTreeMap<u64, u64>,
+    size: u32,
+    /// What is stamped beyond the ring, by the number of its slot; `None` until the first of it.
+    ahead: Option<Box<BTreeMap<u64, u64>>>,
     counted: u64,
 }
 
@@ -42,7 +42,7 @@ impl Window {
         while (span >> shift) > MAX_SLOTS - SPARE {
             shift += 1;
         }
-        let slots = usize::try_from((span >> shift) + SPARE).unwrap_or(1);
+        let slots = u32::try_from((span >> shift) + SPARE).unwrap_or(1);
         Self {
             length_ns,
             shift,
@@ -50,7 +50,7 @@ impl Window {
             place: 0,
             ring: Box::default(),
             size: slots,
-            ahead: BTreeMap::new(),
+            ahead: None,
             counted: 0,
         }
     }
@@ -92,14 +92,14 @@ impl Window {
 
     #[cold]
     fn add_first(&mut self, index: usize, amount: u64) {
-        self.ring = vec![0; self.size].into();
+        self.ring = vec![0; self.size as usize].into();
         self.ring[index] = amount;
     }
 
     #[cold]
     fn add_ahead(&mut self, slot: u64, amount: u64) {
         if amount > 0 {
-            *self.ahead.entry(slot).or_default() += amount;
+            *self.ahead.get_or_insert_default().entry(slot).or_default() += amount;
         }
     }
 
@@ -124,11 +124,12 @@ impl Window {
 
     #[cold]
     fn remove_ahead(&mut self, slot: u64, amount: u64) -> u64 {
-        let Some(sum) = self.ahead.get_mut(&slot) else { return 0 };
+        let Some(ahead) = &mut self.ahead else { return 0 };
+        let Some(sum) = ahead.get_mut(&slot) else { return 0 };
         let taken = amount.min(*sum);
         *sum -= taken;
         if *sum == 0 {
-            self.ahead.remove(&slot);
+            ahead.remove(&slot);
         }
         taken
     }
@@ -174,39 +175,40 @@ impl Window {
 
     /// The slots that count anything, oldest first.
     fn slots(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let (newer, older) = (&self.ring[..self.place], &self.ring[self.place..]);
+        let (newer, older) = self.ring.split_at(self.place as usize);
         let ring = (self.oldest..).zip(older.iter().chain(newer).copied());
-        let ahead = self.ahead.iter().map(|(slot, sum)| (*slot, *sum));
+        let ahead =
+            self.ahead.iter().flat_map(|ahead| ahead.iter()).map(|(slot, sum)| (*slot, *sum));
         ring.chain(ahead).filter(|(_, sum)| *sum > 0)
     }
 
     /// The place in the ring of the slot so many after the oldest.
     #[inline]
     fn index(&self, after: u64) -> Option<usize> {
-        let after = usize::try_from(after).ok().filter(|after| *after < self.size)?;
+        let after = u32::try_from(after).ok().filter(|after| *after < self.size)?;
         let index = self.place + after;
-        Some(if index < self.size { index } else { index - self.size })
+        Some(if index < self.size { index } else { index - self.size } as usize)
     }
 
     /// Forgets everything before a later oldest slot.
     fn advance(&mut self, oldest: u64) {
         let passed = usize::try_from(oldest - self.oldest).unwrap_or(usize::MAX);
         for _ in 0..passed.min(self.ring.len()) {
-            self.counted -= std::mem::take(&mut self.ring[self.place]);
+            self.counted -= std::mem::take(&mut self.ring[self.place as usize]);
             self.place += 1;
-            if self.place == self.ring.len() {
+            if self.place == self.size {
                 self.place = 0;
             }
         }
         self.oldest = oldest;
-        while let Some(entry) = self.ahead.first_entry() {
+        while let Some(entry) = self.ahead.as_mut().and_then(|ahead| ahead.first_entry()) {
             let (slot, amount) = (*entry.key(), *entry.get());
             let Some(after) = slot.checked_sub(oldest) else {
                 self.counted -= amount;
                 entry.remove();
                 continue;
             };
-            if after >= self.size as u64 {
+            if after >= u64::from(self.size) {
                 break;
             }
             entry.remove();

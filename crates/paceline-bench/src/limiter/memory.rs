@@ -51,6 +51,7 @@ fn of_ours(allocated: &dyn Fn() -> usize, make: impl Fn() -> Option<Held>) -> f6
             return f64::NAN;
         }
     }
+    held.know_the_past();
     let step = window * 2 / u32::try_from(MOMENTS).expect("some thousands");
     let mut now = Instant::ORIGIN + Duration::from_secs(3_600);
     for _ in 0..MOMENTS {

@@ -176,6 +176,11 @@ impl Held {
         self.limiter.add((self.limit)(key, quota)).ok()
     }
 
+    /// No limit holds anything up in its first second.
+    pub(super) fn know_the_past(&mut self) {
+        know_the_past(&mut self.limiter);
+    }
+
     /// One call of exactly so much, over at once; or when to ask again.
     pub(super) fn call(&mut self, demand: &Demand, now: Instant) -> Result<(), Instant> {
         match self.limiter.try_acquire(demand, now) {
@@ -209,11 +214,15 @@ fn pooling() -> Limiter {
     let mut limiter = limiter(1, Kind::Pacer);
     let tokens = Limit::new(LimitKey::All, Dimension::TotalTokens, Quota::per_minute(PLENTY));
     limiter.add(tokens.charged(ChargeRule::Flow)).expect("a legal limit");
-    // As after a restart whose history is known: nothing is held up in the first second.
+    know_the_past(&mut limiter);
+    limiter
+}
+
+/// As after a restart whose history is known: nothing is held up in the first second.
+fn know_the_past(limiter: &mut Limiter) {
     let mut saved = limiter.save(Instant::ORIGIN);
     saved.limits.iter_mut().for_each(|limit| limit.flow = None);
     limiter.restore(&saved, Duration::ZERO, Instant::ORIGIN);
-    limiter
 }
 
 /// A demand of which it is known when it will be over, as most of them are.

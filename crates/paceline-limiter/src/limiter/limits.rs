@@ -362,12 +362,7 @@ pub(crate) fn undo_all(states: &mut [Option<LimitState>], call: &mut Call) {
 
 /// Lets an admitted call enter the limits that pool calls, which only said so far that they would.
 #[cold]
-pub(crate) fn enter_all(
-    states: &mut [Option<LimitState>],
-    call: &mut Call,
-    demand: &Demand,
-    now: Instant,
-) {
+fn enter_all(states: &mut [Option<LimitState>], call: &mut Call, demand: &Demand, now: Instant) {
     for charge in call.charges() {
         if let Some(Some(state)) = states.get_mut(charge.limit as usize) {
             state.enter(charge, demand, now);
