@@ -162,7 +162,7 @@ impl Limiter {
     /// Admits the demand now or says why not. Those who wait come first.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing has changed then.
+    /// [`Refusal`]; nothing has changed then. [`Refusal::Deadline`] only where the deadline is past.
     #[inline]
     pub fn try_acquire(&mut self, demand: &Demand, now: Instant) -> Result<Receipt, Refusal> {
         match self.admit(demand, now) {
@@ -171,12 +171,12 @@ impl Limiter {
         }
     }
 
-    /// Admits the demand now, where nobody waits and every limit admits it. It says nothing of why
-    /// not: a receipt alone fits into registers.
+    /// Admits the demand now, where nobody waits, its deadline is not past, and every limit admits
+    /// it. It says nothing of why not: a receipt alone fits into registers.
     #[inline]
     pub(crate) fn admit(&mut self, demand: &Demand, now: Instant) -> Option<Receipt> {
         let now = self.advance(now);
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() || demand.latest_admission().is_some_and(|last| last < now) {
             return None;
         }
         let receipt = self.limits.admit(demand, now)?;
@@ -197,7 +197,12 @@ impl Limiter {
     #[cold]
     fn refused(&mut self, demand: &Demand) -> Refusal {
         let now = self.now;
+        let is_late = demand.latest_admission().is_some_and(|last| last < now);
         match self.limits.refusal(demand, now) {
+            None if is_late => Refusal::Deadline { earliest: Some(now) },
+            Some(Refusal::NotUntil(blocked)) if is_late => {
+                Refusal::Deadline { earliest: blocked.until }
+            }
             Some(Refusal::NotUntil(blocked)) if self.queue.is_empty() => Refusal::NotUntil(blocked),
             // Others wait in front: not before the first of them.
             None | Some(Refusal::NotUntil(_)) => {

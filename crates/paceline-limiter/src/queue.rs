@@ -171,6 +171,18 @@ impl Queue {
         candidates
     }
 
+    /// Those who are certain to be admitted or to leave before `demand` would be, if it took a
+    /// place now: the first of its class, at most [`QueuePolicy::LOOK_AHEAD`]. Nobody is certain
+    /// to where shares are fair or others may overtake.
+    pub(crate) fn in_front(&self, demand: &Demand) -> Vec<&Demand> {
+        if self.is_empty() || self.is_fair() || self.overtakes() {
+            return Vec::new();
+        }
+        let (rank, _) = self.place(demand);
+        let first = self.lines[rank].upcoming(QueuePolicy::LOOK_AHEAD, |_| 0);
+        first.into_iter().filter_map(|ticket| self.demand(ticket)).collect()
+    }
+
     /// The next moment at which time alone changes whose turn it is, by ageing.
     pub(crate) fn next_change(&self, now: Instant) -> Option<Instant> {
         let since = self.occupied();

@@ -17,6 +17,7 @@ use live::Learned;
 use others::Others;
 use start::Start;
 
+mod foreseen;
 mod live;
 mod others;
 mod refused;

@@ -8,11 +8,14 @@ use paceline_core::{
     Amount, Blocked, Demand, Dimension, Instant, LimitKey, LimiterId, Quota, Receipt, Refusal,
 };
 
+use super::INSTANT;
 use super::calls::{Call, Calls};
 use super::pauses::Pauses;
 use crate::limit::{ChargeRule, Limit, LimitError};
 use crate::scopes::Scopes;
 use crate::state::{LimitState, Verdict};
+
+mod foresight;
 
 /// The limits, what pauses them, and the calls that are not settled.
 #[derive(Debug)]
@@ -134,7 +137,7 @@ impl Limits {
     pub(crate) fn refusal(&mut self, demand: &Demand, now: Instant) -> Option<Refusal> {
         let mut blocked: Option<Blocked> = None;
         let mut block = |by, until: Option<Instant>| {
-            let until = until.map(|at| at.max(now + super::INSTANT));
+            let until = until.map(|at| at.max(now + INSTANT));
             if blocked.as_ref().is_none_or(|other| is_later(until, other.until)) {
                 blocked = Some(Blocked::new(by, until));
             }

@@ -31,21 +31,35 @@ pub enum Served {
 impl Limiter {
     /// Takes a place in the queue.
     ///
+    /// A deadline is refused at once where it can't be met: the computed time is a lower bound, so
+    /// that nobody is refused who could have been in time. It reckons with the first
+    /// [`QueuePolicy::LOOK_AHEAD`](crate::QueuePolicy::LOOK_AHEAD) of the same class in front, each
+    /// admitted as early as it can be. They take what they ask for exactly, nothing where expected
+    /// and upper amount differ, and nothing where their own deadline is earlier than this one. With
+    /// [fair shares](crate::FairShare) or [overtaking](crate::Overtaking) nobody is in front for
+    /// certain. What is in flight is taken to come back at once, but for limits kept by
+    /// [`ChargeRule::Flow`](crate::ChargeRule::Flow). What is counted already is taken to stay.
+    ///
     /// # Errors
     /// A [`Refusal`] that waiting would not change: the demand never fits, the quota is spent,
     /// the deadline is past or comes before the computed time, or too many wait.
     pub fn enqueue(&mut self, demand: Demand, now: Instant) -> Result<Ticket, Refusal> {
         let now = self.advance(now);
-        let earliest = match self.limits.refusal(&demand, now) {
-            None => Some(now),
-            Some(Refusal::NotUntil(blocked)) => blocked.until,
+        let blocked = match self.limits.refusal(&demand, now) {
+            None => None,
+            Some(Refusal::NotUntil(blocked)) => Some(blocked.until),
             Some(refusal) => return Err(refusal),
         };
-        // The computed time is a lower bound where others wait in front: still too late is too
-        // late.
         if let Some(deadline) = demand.latest_admission() {
-            if deadline < now || earliest.is_some_and(|at| at > deadline) {
-                return Err(Refusal::Deadline { earliest });
+            // Now or never, and it is not now.
+            if deadline < now || (deadline == now && blocked.is_some()) {
+                return Err(Refusal::Deadline { earliest: blocked.unwrap_or(Some(now)) });
+            }
+            let in_front = self.queue.in_front(&demand);
+            let at = self.limits.not_before(&demand, in_front, deadline, now);
+            if at > deadline {
+                let alone = blocked.unwrap_or(Some(now));
+                return Err(Refusal::Deadline { earliest: alone.map(|alone| alone.max(at)) });
             }
         }
         self.queue.push(demand, now)

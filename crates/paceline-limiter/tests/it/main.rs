@@ -1,5 +1,6 @@
 //! The limiter's promises, judged by a log that knows nothing of it.
 
+mod deadlines;
 mod examples;
 mod keyed;
 mod laws;

@@ -3,7 +3,8 @@
 const PROMISES: &str = include_str!("../../docs/promises.md");
 
 /// What holds the promises, where it is: tests of this binary, and those beside the code.
-const TESTS: [&str; 10] = [
+const TESTS: [&str; 11] = [
+    include_str!("deadlines.rs"),
     include_str!("oracle.rs"),
     include_str!("promises.rs"),
     include_str!("restart.rs"),

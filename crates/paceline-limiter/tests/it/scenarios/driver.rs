@@ -17,6 +17,9 @@ use paceline_limiter::Snapshot;
 pub(crate) enum Form {
     /// `Limiter`, from this moment on its clock.
     Pure(Instant),
+    /// `clock::SharedLimiter`, from this moment on its clock.
+    #[cfg(feature = "clock")]
+    Clock(Instant),
     /// `tokio::SharedLimiter`.
     #[cfg(feature = "tokio")]
     Async,
@@ -30,6 +33,8 @@ impl Form {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Pure(_) => "pure",
+            #[cfg(feature = "clock")]
+            Self::Clock(_) => "clock",
             #[cfg(feature = "tokio")]
             Self::Async => "async",
             #[cfg(feature = "tokio")]
@@ -38,12 +43,14 @@ impl Form {
     }
 
     /// Every name there is, whatever the features.
-    pub(crate) const NAMES: [&str; 3] = ["pure", "async", "seam"];
+    pub(crate) const NAMES: [&str; 4] = ["pure", "clock", "async", "seam"];
 
     /// Whether anybody can wait in it. One that can't is not given scenarios with waiters.
     pub(crate) const fn waits(self) -> bool {
         match self {
             Self::Pure(_) => true,
+            #[cfg(feature = "clock")]
+            Self::Clock(_) => true,
             #[cfg(feature = "tokio")]
             Self::Async | Self::Seam => true,
         }
@@ -131,6 +138,8 @@ impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pure(base) => write!(f, "pure from {base}"),
+            #[cfg(feature = "clock")]
+            Self::Clock(base) => write!(f, "clock from {base}"),
             #[cfg(feature = "tokio")]
             Self::Async | Self::Seam => f.write_str(self.name()),
         }

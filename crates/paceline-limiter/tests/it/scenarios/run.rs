@@ -62,6 +62,8 @@ fn driver(scenario: &Scenario, form: Form) -> Result<Box<dyn Driver>, Problem> {
     }
     Ok(match form {
         Form::Pure(base) => Box::new(super::pure::Pure::new(limiter, base)),
+        #[cfg(feature = "clock")]
+        Form::Clock(base) => Box::new(super::clock::Blocking::new(limiter, base)),
         #[cfg(feature = "tokio")]
         Form::Async => Box::new(super::waiting::Waiting::new(limiter)),
         #[cfg(feature = "tokio")]
