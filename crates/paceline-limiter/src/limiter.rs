@@ -195,7 +195,7 @@ impl Limiter {
 
     /// Why a demand was not admitted just now.
     #[cold]
-    fn refused(&mut self, demand: &Demand) -> Refusal {
+    pub(crate) fn refused(&mut self, demand: &Demand) -> Refusal {
         let now = self.now;
         match self.limits.refusal(demand, now) {
             Some(Refusal::NotUntil(blocked)) if self.queue.is_empty() => Refusal::NotUntil(blocked),

@@ -177,7 +177,8 @@ impl Window {
     fn slots(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let (newer, older) = self.ring.split_at(self.place as usize);
         let ring = (self.oldest..).zip(older.iter().chain(newer).copied());
-        let ahead = self.ahead.iter().flat_map(|ahead| ahead.iter()).map(|(slot, sum)| (*slot, *sum));
+        let ahead =
+            self.ahead.iter().flat_map(|ahead| ahead.iter()).map(|(slot, sum)| (*slot, *sum));
         ring.chain(ahead).filter(|(_, sum)| *sum > 0)
     }
 
