@@ -108,6 +108,8 @@ pub(crate) struct Flow {
     restored: Vec<SavedClass>,
     /// Then the credit does not begin with the first call.
     is_restored: bool,
+    /// The credit before the first call, less than what it began with; in its own fine units.
+    lent: i128,
 }
 
 impl Flow {
@@ -138,6 +140,7 @@ impl Flow {
             is_above: false,
             restored: Vec::new(),
             is_restored: false,
+            lent: 0,
         };
         flow.look();
         flow
@@ -282,7 +285,24 @@ impl Flow {
         self.learn_size(self.scaled(actual));
     }
 
-    /// A call was refused or never left: it lands nothing.
+    /// A call never left. Done at once, nothing is left of it; the first of its kind leaves no kind
+    /// behind. Returns when it was to leave.
+    pub(crate) fn cancel(&mut self, flight: Flight, now: Instant) -> Option<Instant> {
+        self.advance(now);
+        let call = self.flights.remove(flight)?;
+        let class = &mut self.classes[call.class];
+        let sight = Sight { now: self.now, ..self.sight };
+        self.forecast.leave(class, &sight, call.sent, call.seen.pace(), call.input);
+        class.take_back(call.sent, call.seen.pace(), call.input);
+        self.credit.give(call.charged);
+        self.peak.give(call.charged);
+        if call.class + 1 == self.classes.len() && self.classes[call.class].is_untouched() {
+            self.forget_class();
+        }
+        Some(Instant::from_nanos(call.sent))
+    }
+
+    /// A call was refused: it lands nothing.
     pub(crate) fn refused(&mut self, flight: Flight, now: Instant) {
         self.advance(now);
         let Some(call) = self.remove(flight) else { return };
@@ -379,6 +399,9 @@ impl Flow {
         self.sight.now = self.now;
         // What is far changes slowly, and what calls come to still more so: by turns, of which each
         // counts for two where slots were skipped.
+        for class in &mut self.classes {
+            class.make_room(self.now);
+        }
         self.turns =
             if passed > 1 { self.turns.wrapping_add(2) | 1 } else { self.turns.wrapping_add(1) };
         let turn = usize::from(self.turns % 8);
@@ -500,7 +523,14 @@ impl Flow {
         let latency = class.middle_age() << (self.grid.shift() - 11);
         let share = u128::from(self.limit) * u128::from(latency.min(self.grid.window()))
             / u128::from(self.grid.window());
-        self.credit.set_level(i128::try_from(share).unwrap_or(i128::MAX));
+        self.lent = self.credit.begin(i128::try_from(share).unwrap_or(i128::MAX));
+    }
+
+    /// No call has come yet after all.
+    fn unbegin(&mut self) {
+        self.sizes = (0, 0);
+        self.crest = self.crest();
+        self.credit.unbegin(std::mem::take(&mut self.lent));
     }
 
     fn grid_window(&self) -> Duration {

@@ -406,15 +406,16 @@ impl LimitState {
         Instant::from_nanos(at.as_nanos().saturating_add(self.staleness_ns))
     }
 
-    /// The call never left, or the server refused it before counting anything of this: everything
-    /// goes back.
+    /// The call never left: everything goes back.
     pub(crate) fn cancel(&mut self, charge: &Charge, now: Instant) {
         if let Some(pacer) = &mut self.pacer {
             pacer.settle(&charge.paced, 0, now);
         }
         let flight = self.flight(charge);
         if let (Some(flow), Some(flight)) = (&mut self.flow, flight) {
-            flow.refused(flight, now);
+            if let Some(left) = flow.cancel(flight, now) {
+                self.start.take_back(left);
+            }
         }
         if charge.stamp_ns == HELD {
             self.let_go(charge.reserved);

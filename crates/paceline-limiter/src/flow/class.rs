@@ -54,6 +54,10 @@ pub(super) struct Class {
     /// How long nothing is seen of a call, at the least.
     silence: Option<u64>,
     fresh: [Part; 5],
+    /// Whether a call of it has ended in this run.
+    has_learned: bool,
+    /// Which of those of before a restart it goes on from.
+    recalled: Option<usize>,
 }
 
 impl Class {
@@ -75,6 +79,8 @@ impl Class {
             streams: None,
             silence: None,
             fresh: [Part::default(); 5],
+            has_learned: false,
+            recalled: None,
         };
         class.refresh(reach, Soon::Yes);
         class
@@ -93,6 +99,7 @@ impl Class {
     /// A call of this age came to this output.
     pub(super) fn learn(&mut self, age: u64, output: u64, expected: u64) {
         self.remember(pack(place(age).0, output));
+        self.has_learned = true;
         self.changed += 1;
         self.expected = self.expected.saturating_add(expected.min(MOST_OUTPUT));
         self.actual = self.actual.saturating_add(output.min(MOST_OUTPUT));
@@ -181,6 +188,30 @@ impl Class {
         }
     }
 
+    /// A call that was sent then never left.
+    pub(super) fn take_back(&mut self, sent: u64, pace: Option<&Pace>, input: u64) {
+        match pace {
+            Some(_) => self.leave(sent, pace, input),
+            None => self.cohorts.take_back(sent, input),
+        }
+    }
+
+    /// Makes room for the calls of one more slot.
+    pub(super) fn make_room(&mut self, now: u64) {
+        self.cohorts.make_room(now);
+    }
+
+    /// Whether it is as if its first call had never come: it has none in flight and none ended.
+    pub(super) fn is_untouched(&self) -> bool {
+        let streams = self.streams.as_ref().map_or(0, |streams| streams.calls);
+        !self.has_learned && self.cohorts.is_empty() && streams == 0
+    }
+
+    /// Where among those of before a restart it was.
+    pub(super) const fn recalled(&self) -> Option<usize> {
+        self.recalled
+    }
+
     /// Bins and outputs of what it remembers, oldest first, without what stands for its own.
     pub(super) fn remembered(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
         let (new, old) = self.sample.split_at(self.next);
@@ -194,8 +225,9 @@ impl Class {
         size_of::<Self>() + self.sample.capacity() * 4 + self.by_age.bytes() + self.cohorts.bytes()
     }
 
-    /// Remembers what was saved.
-    pub(super) fn recall(&mut self, calls: &[(usize, u64)], reach: &Reach) {
+    /// Remembers what was saved, in this place.
+    pub(super) fn recall(&mut self, place: usize, calls: &[(usize, u64)], reach: &Reach) {
+        self.recalled = Some(place);
         for (bin, output) in calls.iter().skip(calls.len().saturating_sub(SAMPLE)) {
             self.remember(pack(*bin, *output));
         }

@@ -26,6 +26,8 @@ pub(super) struct Cohort {
 #[derive(Clone, Debug)]
 pub(super) struct Cohorts {
     all: VecDeque<Cohort>,
+    /// The youngest cohort as it was before the last call joined it, and that call alone.
+    before: Option<(Cohort, Cohort)>,
 }
 
 impl Cohort {
@@ -47,7 +49,7 @@ impl Cohort {
 
 impl Cohorts {
     pub(super) fn new() -> Self {
-        Self { all: VecDeque::with_capacity(MOST) }
+        Self { all: VecDeque::with_capacity(MOST), before: None }
     }
 
     /// What they take, in bytes.
@@ -60,9 +62,12 @@ impl Cohorts {
     pub(super) fn add(&mut self, sent: u64, input: u64, shift: u32) {
         let group = Group { calls: 1, input, squares: input * input };
         let cohort = Cohort { begins: sent, ends: sent, later: 0, group, largest: input };
+        self.before = None;
         match self.all.back_mut() {
             Some(last) if last.begins >> shift >= sent >> shift => {
-                last.join(&Cohort { begins: sent.max(last.begins), ..cohort });
+                let cohort = Cohort { begins: sent.max(last.begins), ..cohort };
+                self.before = Some((*last, cohort));
+                last.join(&cohort);
             }
             _ => {
                 if self.all.len() >= MOST {
@@ -73,8 +78,19 @@ impl Cohorts {
         }
     }
 
+    /// A call sent then never left. Where it was the last to join, nothing is left of it.
+    pub(super) fn take_back(&mut self, sent: u64, input: u64) {
+        match (self.before.take(), self.all.back_mut()) {
+            (Some((before, it)), Some(last)) if (it.ends, it.largest) == (sent, input) => {
+                *last = before;
+            }
+            _ => self.remove(sent, input),
+        }
+    }
+
     /// A call sent then is no longer in flight.
     pub(super) fn remove(&mut self, sent: u64, input: u64) {
+        self.before = None;
         let place = self.all.partition_point(|cohort| cohort.begins <= sent).saturating_sub(1);
         let Some(cohort) = self.all.get_mut(place) else { return };
         if cohort.group.calls <= 1 {
@@ -89,6 +105,19 @@ impl Cohorts {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Cohort> {
         self.all.iter()
+    }
+
+    /// Makes room for the calls of one more slot.
+    pub(super) fn make_room(&mut self, now: u64) {
+        if self.all.len() >= MOST {
+            self.before = None;
+            self.merge(now);
+        }
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
     /// Joins neighbours as long as what they span is small beside their age.

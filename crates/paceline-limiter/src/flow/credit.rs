@@ -94,6 +94,18 @@ impl Credit {
         self.level = units.saturating_mul(self.scaled(1)).min(self.most);
     }
 
+    /// Begins with so many units; returns by how much that is less than before, in its own units.
+    pub(super) fn begin(&mut self, units: i128) -> i128 {
+        let before = self.level;
+        self.set_level(units);
+        before.saturating_sub(self.level)
+    }
+
+    /// Takes back what [`Credit::begin`] returned.
+    pub(super) fn unbegin(&mut self, less: i128) {
+        self.level = self.level.saturating_add(less).min(self.most);
+    }
+
     fn scaled(&self, amount: u64) -> i128 {
         product(amount, unit(self.rates))
     }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use paceline_core::{Instant, Tag};
 
+use super::Flow;
+use super::class::{Class, MOST_OUTPUT};
 use super::curve::{begins, place};
-use super::{Flow, class::MOST_OUTPUT};
 
 /// What a limit that is charged by [`ChargeRule::Flow`](crate::ChargeRule::Flow) remembers over a
 /// restart.
@@ -53,16 +54,18 @@ impl Flow {
             let lands = call.sent.saturating_add(call.latest).saturating_sub(now);
             saved.coming.push((Duration::from_nanos(lands), call.charged));
         }
-        let shift = self.grid.shift() - 11;
-        for class in &self.classes {
-            let calls = class.remembered().map(|(bin, output)| {
-                let age = Duration::from_nanos(begins(bin) << shift);
-                (age, self.raw(u64::from(output)))
-            });
-            saved.classes.push(SavedClass { name: class.name.clone(), calls: calls.collect() });
-        }
+        saved.classes.extend(self.classes.iter().map(|class| self.saved_class(class)));
         saved.classes.extend(self.restored.iter().cloned());
         saved
+    }
+
+    fn saved_class(&self, class: &Class) -> SavedClass {
+        let shift = self.grid.shift() - 11;
+        let calls = class.remembered().map(|(bin, output)| {
+            let age = Duration::from_nanos(begins(bin) << shift);
+            (age, self.raw(u64::from(output)))
+        });
+        SavedClass { name: class.name.clone(), calls: calls.collect() }
     }
 
     /// Takes up what was saved so long ago, before the first call. What the time since then refills
@@ -101,15 +104,27 @@ impl Flow {
         let Some(place_of) = self.restored.iter().position(|class| class.name == *name) else {
             return;
         };
-        let saved = self.restored.swap_remove(place_of);
+        let saved = self.restored.remove(place_of);
         let calls: Vec<_> = saved
             .calls
             .iter()
             .map(|(age, output)| {
                 let bin = place(self.sight.key(super::nanos(*age))).0;
-                (bin, self.scaled(*output).min(MOST_OUTPUT))
+                (bin, output.div_ceil(1 << self.scale).min(MOST_OUTPUT))
             })
             .collect();
-        self.classes[index].recall(&calls, &self.sight.reach);
+        self.classes[index].recall(place_of, &calls, &self.sight.reach);
+    }
+
+    /// The latest class goes, as if its first call had never come.
+    pub(super) fn forget_class(&mut self) {
+        let Some(class) = self.classes.pop() else { return };
+        if let Some(place) = class.recalled() {
+            let saved = self.saved_class(&class);
+            self.restored.insert(place.min(self.restored.len()), saved);
+        }
+        if self.classes.is_empty() {
+            self.unbegin();
+        }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Others {
     corrected: Option<u64>,
     /// How much they take from now on, as refusals tell it; it comes back with time.
     level: u64,
+    level_return: Return,
     /// The same when its return was last made slower or faster.
     tried: u64,
     /// How often the return is halved.
@@ -27,8 +28,17 @@ pub(crate) struct Others {
     passing: Passing,
     /// What refusals add to what headers tell.
     extra: u64,
+    extra_return: Return,
     heard: Option<Heard>,
     lows: Lows,
+}
+
+/// What comes back evenly, to the nanosecond.
+#[derive(Clone, Copy, Debug, Default)]
+struct Return {
+    /// What has not come to a whole yet: a step times nanoseconds, below one span unless more has
+    /// still to come.
+    rest: u128,
 }
 
 /// What leaves evenly by itself.
@@ -71,10 +81,12 @@ impl Others {
             began: None,
             corrected: None,
             level: 0,
+            level_return: Return::default(),
             tried: 0,
             slowness: 0,
             passing: Passing::default(),
             extra: 0,
+            extra_return: Return::default(),
             heard: None,
             lows: Lows::default(),
         }
@@ -177,20 +189,26 @@ impl Others {
         self.heard = Some(Heard { at: self.now, share, mean });
     }
 
-    /// Takes in the time that has passed. Backward time stands still.
+    /// Takes in the time that has passed, in however many steps. Backward time stands still.
     pub(crate) fn advance(&mut self, now: u64) {
         let passed = now.saturating_sub(self.now);
         self.now = self.now.max(now);
-        let back = |step: u64, slowness: u32| {
-            let span = (u128::from(self.window) * RETURN) << slowness;
-            narrow(u128::from(step) * u128::from(passed) / span)
-        };
-        let (level, extra) = (back(STEP, self.slowness), back(EXTRA, 0));
-        self.level = self.level.saturating_sub(level);
-        self.extra = self.extra.saturating_sub(extra);
-        if self.slowness > 0 && self.level + 2 * STEP < self.tried {
+        let span = narrow(u128::from(self.window) * RETURN);
+        self.extra -= self.extra_return.after(passed, EXTRA, span, self.extra, self.extra);
+        let mut passed = passed;
+        loop {
+            // It comes back twice as fast where two steps of it have found nothing.
+            let next = self.tried.saturating_sub(2 * STEP + 1);
+            let is_slow = self.slowness > 0 && self.tried > 2 * STEP && self.level > next;
+            let most = if is_slow { self.level - next } else { self.level };
+            let span = span.saturating_mul(1 << self.slowness);
+            self.level -= self.level_return.after(passed, STEP, span, most, self.level);
+            if !is_slow || self.level > next {
+                return;
+            }
             self.slowness -= 1;
             self.tried = self.level;
+            passed = 0;
         }
     }
 
@@ -243,6 +261,19 @@ impl Others {
     /// no answers come, and we come back as our own count falls.
     fn fresh(&self) -> Option<Heard> {
         self.heard.filter(|heard| self.now - heard.at < self.window.saturating_mul(2))
+    }
+}
+
+impl Return {
+    /// What of `left` has come back by now, at a step a span, but no more than `most`.
+    fn after(&mut self, passed: u64, step: u64, span: u64, most: u64, left: u64) -> u64 {
+        self.rest = self.rest.saturating_add(u128::from(step) * u128::from(passed));
+        let back = narrow(self.rest / u128::from(span)).min(most);
+        self.rest -= u128::from(back) * u128::from(span);
+        if back == left {
+            self.rest = 0;
+        }
+        back
     }
 }
 
@@ -374,6 +405,25 @@ mod tests {
             then.advance(at * SECOND + 2 * WINDOW);
             assert_eq!(percent(then.margin(0)), *later, "two windows after {at} s");
         }
+    }
+
+    #[test]
+    fn what_comes_back_does_not_depend_on_how_often_one_looks() {
+        let mut seldom = known();
+        for at in [600, 640, 1_200, 1_800] {
+            seldom.refused(refusal(30, at), at * SECOND);
+        }
+        assert!(seldom.slowness > 0);
+        let mut often = seldom.clone();
+        for step in 0..40_000_u64 {
+            let now = 1_800 * SECOND + step * 999_999_937 / 16;
+            often.advance(now);
+            if step % 5_000 == 4_999 {
+                seldom.advance(now);
+                assert_eq!(format!("{often:?}"), format!("{seldom:?}"), "after {step} looks");
+            }
+        }
+        assert!(seldom.slowness < 2 && seldom.level > 0, "it came back twice as fast meanwhile");
     }
 
     #[test]

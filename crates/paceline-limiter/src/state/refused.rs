@@ -158,6 +158,10 @@ impl LimitState {
         }
         if others.is_over() {
             self.others = None;
+            if let Some(flow) = &mut self.flow {
+                flow.set_margin(0);
+                flow.set_factor(Flow::WHOLE, now);
+            }
         }
     }
 

@@ -43,6 +43,20 @@ impl Start {
         self.calls = self.calls.saturating_add(1);
     }
 
+    /// A call that was to leave then never did.
+    pub(super) fn take_back(&mut self, left: Instant) {
+        if left.as_nanos() < self.since {
+            return;
+        }
+        self.calls = self.calls.saturating_sub(1);
+        if self.calls == 0 {
+            if self.first == self.since {
+                self.first = u64::MAX;
+            }
+            self.since = u64::MAX;
+        }
+    }
+
     /// When one more may leave; `None` where it may now.
     #[inline]
     pub(super) fn opens_at(&self, now: Instant) -> Option<Instant> {
@@ -87,6 +101,16 @@ mod tests {
         start.again();
         start.leave(at(5_000));
         assert_eq!((start.first(), start.calls), (1_000_000_000, 1));
+        start.take_back(at(5_000));
+        assert_eq!((start.first(), start.since), (1_000_000_000, u64::MAX));
+        // What left before it began again is not one of those that it counts.
+        start.leave(at(6_000));
+        start.take_back(at(5_000));
+        assert_eq!((start.since, start.calls), (7_000_000_000, 1));
+        let mut once = Start::NONE;
+        once.leave(at(0));
+        once.take_back(at(0));
+        assert_eq!(once.first(), u64::MAX);
         let mut known = Start::NONE;
         known.know();
         (0..1_000).for_each(|_| known.leave(at(1_000)));
