@@ -128,5 +128,12 @@ mod tests {
         assert_eq!(scopes.of(&model), [3]);
         scopes.remove(&model, 3);
         assert!(scopes.of(&model).is_empty() && scopes.models.is_empty());
+        assert!(!scopes.only_all());
+        scopes.remove(&caller, 2);
+        assert!(scopes.only_all());
+        scopes.add(&LimitKey::All, 5);
+        assert!(scopes.only_all());
+        scopes.add(&tag, 6);
+        assert!(!scopes.only_all());
     }
 }
