@@ -195,7 +195,7 @@ impl Limiter {
 
     /// Why a demand was not admitted just now.
     #[cold]
-    fn refused(&mut self, demand: &Demand) -> Refusal {
+    pub(crate) fn refused(&mut self, demand: &Demand) -> Refusal {
         let now = self.now;
         let is_late = demand.latest_admission().is_some_and(|last| last < now);
         match self.limits.refusal(demand, now) {

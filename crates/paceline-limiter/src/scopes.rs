@@ -14,6 +14,8 @@ pub(crate) struct Scopes {
     models: BTreeMap<ModelId, Vec<u32>>,
     tags: BTreeMap<Tag, Vec<u32>>,
     callers: BTreeMap<Caller, Vec<u32>>,
+    /// Whether any limit is not of all calls.
+    any_named: bool,
 }
 
 impl Scopes {
@@ -22,6 +24,7 @@ impl Scopes {
             // Most have one limit, and there may be thousands of them.
             scope.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1)).push(limit);
         }
+        self.any_named |= *key != LimitKey::All;
         match key {
             LimitKey::Model(model) => push(&mut self.models, model, limit),
             LimitKey::Tag(tag) => push(&mut self.tags, tag, limit),
@@ -45,6 +48,8 @@ impl Scopes {
             LimitKey::Caller(caller) => cut(&mut self.callers, caller, limit),
             _ => self.all.retain(|other| *other != limit),
         }
+        let is_none = self.models.is_empty() && self.tags.is_empty() && self.callers.is_empty();
+        self.any_named = !is_none;
     }
 
     /// The limits of one scope.
@@ -67,7 +72,7 @@ impl Scopes {
     /// Whether there are no others.
     #[inline]
     pub(crate) fn only_all(&self) -> bool {
-        self.models.is_empty() && self.tags.is_empty() && self.callers.is_empty()
+        !self.any_named
     }
 
     /// The limits of every scope that a demand is in.
@@ -123,5 +128,12 @@ mod tests {
         assert_eq!(scopes.of(&model), [3]);
         scopes.remove(&model, 3);
         assert!(scopes.of(&model).is_empty() && scopes.models.is_empty());
+        assert!(!scopes.only_all());
+        scopes.remove(&caller, 2);
+        assert!(scopes.only_all());
+        scopes.add(&LimitKey::All, 5);
+        assert!(scopes.only_all());
+        scopes.add(&tag, 6);
+        assert!(!scopes.only_all());
     }
 }

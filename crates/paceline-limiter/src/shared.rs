@@ -77,7 +77,15 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
     #[inline]
     pub(crate) fn try_acquire(&self, demand: &Demand) -> Result<Receipt, Refusal> {
         let now = self.clock.now();
-        self.lock().limiter.try_acquire(demand, now)
+        let mut state = self.lock();
+        match state.limiter.admit(demand, now) {
+            Some(receipt) => {
+                // Nobody waits for the answer to be written.
+                drop(state);
+                Ok(receipt)
+            }
+            None => Err(state.limiter.refused(demand)),
+        }
     }
 
     /// Admits now, or leaves the rest to [`Shared::ask`].

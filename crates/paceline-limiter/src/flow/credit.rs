@@ -12,6 +12,8 @@ pub(super) struct Credit {
     rates: Rates,
     /// How much of the refill is given, in parts of [`Credit::WHOLE`].
     factor: u32,
+    /// What it holds at most.
+    most: i128,
 }
 
 /// A bucket that leaks at four limits a window.
@@ -36,7 +38,7 @@ impl Credit {
 
     /// Starts with this much.
     pub(super) fn new(rates: Rates, start: u64, now: u64) -> Self {
-        let mut credit = Self { level: 0, at: now, rates, factor: Self::WHOLE };
+        let mut credit = Self { level: 0, at: now, rates, factor: Self::WHOLE, most: most(rates) };
         credit.give(start);
         credit
     }
@@ -49,9 +51,9 @@ impl Credit {
 
     /// What so many nanoseconds give.
     pub(super) fn refill(&mut self, passed: u64) {
-        let parts = i128::from(passed) * i128::from(self.factor);
-        let refill = i128::from(self.rates.limit).saturating_mul(parts);
-        self.level = self.level.saturating_add(refill).min(self.most());
+        let parts = u128::from(passed) * u128::from(self.factor);
+        let refill = product(self.rates.limit, parts);
+        self.level = self.level.saturating_add(refill).min(self.most);
     }
 
     /// When there is credit again; `None` where there is now. [`Credit::advance`] comes first.
@@ -69,13 +71,14 @@ impl Credit {
     }
 
     pub(super) fn give(&mut self, amount: u64) {
-        self.level = self.level.saturating_add(self.scaled(amount)).min(self.most());
+        self.level = self.level.saturating_add(self.scaled(amount)).min(self.most);
     }
 
     /// Another limit: nothing is minted, and what is above the new most is lost.
     pub(super) fn set_limit(&mut self, limit: u64) {
         self.rates.limit = limit;
-        self.level = self.level.min(self.most());
+        self.most = most(self.rates);
+        self.level = self.level.min(self.most);
     }
 
     pub(super) fn set_factor(&mut self, factor: u32) {
@@ -88,7 +91,7 @@ impl Credit {
     }
 
     pub(super) fn set_level(&mut self, units: i128) {
-        self.level = units.saturating_mul(self.scaled(1)).min(self.most());
+        self.level = units.saturating_mul(self.scaled(1)).min(self.most);
     }
 
     /// Begins with so many units; returns by how much that is less than before, in its own units.
@@ -100,16 +103,11 @@ impl Credit {
 
     /// Takes back what [`Credit::begin`] returned.
     pub(super) fn unbegin(&mut self, less: i128) {
-        self.level = self.level.saturating_add(less).min(self.most());
-    }
-
-    fn most(&self) -> i128 {
-        self.scaled(self.rates.limit).saturating_mul(MOST_LIMITS)
+        self.level = self.level.saturating_add(less).min(self.most);
     }
 
     fn scaled(&self, amount: u64) -> i128 {
-        let unit = i128::from(self.rates.window) * i128::from(Self::WHOLE);
-        i128::from(amount).saturating_mul(unit)
+        product(amount, unit(self.rates))
     }
 }
 
@@ -147,6 +145,26 @@ impl Peak {
     fn scaled(&self, amount: u64) -> u128 {
         u128::from(amount) * u128::from(self.rates.window)
     }
+}
+
+/// What a unit is in the credit's level.
+fn unit(rates: Rates) -> u128 {
+    u128::from(rates.window) * u128::from(Credit::WHOLE)
+}
+
+fn most(rates: Rates) -> i128 {
+    product(rates.limit, unit(rates)).saturating_mul(MOST_LIMITS)
+}
+
+/// Saturating, and quick where it is far from that, which it nearly always is.
+#[inline]
+fn product(amount: u64, factor: u128) -> i128 {
+    // 48 and 79 bits make 127, which leaves the sign.
+    if amount >> 48 == 0 && factor >> 79 == 0 {
+        return (u128::from(amount) * factor) as i128;
+    }
+    let product = u128::from(amount).saturating_mul(factor);
+    i128::try_from(product).unwrap_or(i128::MAX)
 }
 
 /// Credit holds so many limits: one loses use after a lull, more gains nothing.

@@ -113,10 +113,12 @@ impl Limits {
         let Self { states, scopes, pools, pauses, calls, .. } = self;
         let mut opening = calls.open()?;
         let call = opening.call();
-        let mut fits = charge_all(states, scopes.all(), call, demand, now);
-        if fits && !scopes.only_all() {
-            fits = charge_named(states, scopes, call, demand, now);
-        }
+        let fits = if scopes.only_all() {
+            charge_each(states, call, demand, now)
+        } else {
+            charge_all(states, scopes.all(), call, demand, now)
+                && charge_named(states, scopes, call, demand, now)
+        };
         if !fits {
             undo_all(states, call);
             return None;
@@ -328,6 +330,20 @@ fn charge_all(
         }
     }
     true
+}
+
+/// Charges the demand to every limit there is, where all of them are of all calls: none has to be
+/// looked up.
+#[inline(always)]
+fn charge_each(
+    states: &mut [Option<LimitState>],
+    call: &mut Call,
+    demand: &Demand,
+    now: Instant,
+) -> bool {
+    (0..).zip(states).all(|(limit, state)| {
+        state.as_mut().is_none_or(|state| charge(state, limit, call, demand, now))
+    })
 }
 
 /// Charges the demand to one limit, if it asks for anything there and that fits.
