@@ -5,8 +5,10 @@
 //! | module | holds |
 //! |---|---|
 //! | [`admission`] | one client against one server in virtual time: how full, how often refused |
+//! | [`estimator`] | how good the estimates of a call are, on texts not fitted on |
 //! | [`limiter`] | what a decision costs, beside its peers in the same run |
 
 pub mod admission;
+pub mod estimator;
 pub mod limiter;
 mod row;

@@ -13,7 +13,7 @@ use super::row::{Compare, Row};
 use crate::shell::{Failure, Outcome, Workspace, about, finish};
 
 /// The units that rows come in.
-const UNITS: [&str; 11] = [
+const UNITS: [&str; 13] = [
     "share",
     "per 10,000",
     "limits",
@@ -25,6 +25,8 @@ const UNITS: [&str; 11] = [
     "ratio",
     "polls",
     "bytes",
+    "MB/s",
+    "us",
 ];
 
 /// Runs a program of `paceline-bench`, which shows what it has to say.

@@ -140,19 +140,22 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         // Measures; never published.
         name: "paceline-bench",
-        ours: &["paceline-core", "paceline-limiter", "paceline-sim"],
+        ours: &["paceline-budget", "paceline-core", "paceline-limiter", "paceline-sim"],
         ours_in_tests: NONE,
         always: &[
             "clap",
             "dhat",
             // The peers of the limiter.
             "governor",
+            // The tokenizers that estimates are judged by.
+            "kitoken",
             "leaky-bucket",
             "rand",
             "rand_distr",
             "rustix",
             "serde_json",
             "throttle-net",
+            "tiktoken-rs",
             "tokio",
             "tower",
         ],
