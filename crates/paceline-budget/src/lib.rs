@@ -42,10 +42,16 @@ pub use cap::{CapError, SpendingCap};
 pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, Observed};
 pub use features::Features;
 pub use forecast::{AverageUse, Fit};
-pub use input::InputModel;
+pub use input::{InputModel, InputPrior};
 pub use output::{LatencyModel, OutputModel};
 pub use prices::{MoneyError, Price, PriceTable, TicksPerInput, TicksPerOutput, parse_usd};
 pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
+
+/// For the program that fits the tables of this crate; no part of its promises.
+#[doc(hidden)]
+pub mod fitting {
+    pub use crate::features::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, pair_place};
+}
 
 /// The example of the README, compiled and run.
 #[cfg(doctest)]
