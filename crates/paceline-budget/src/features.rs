@@ -7,10 +7,10 @@ mod blocks;
 mod common;
 mod scan;
 
-pub use common::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, pair_place};
+pub use common::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place};
 
 /// How many features there are.
-pub(crate) const COUNT: usize = 38;
+pub(crate) const COUNT: usize = 52;
 
 /// Counts of character classes in a text or a chat, and of what else a request consists of.
 ///
@@ -50,7 +50,9 @@ pub(crate) enum Class {
     LineBreaks,
     SpaceRuns,
     ForeignWords,
-    ForeignRarePairs,
+    AlphabetSurprise,
+    EastAsianSurprise,
+    SouthEastAsianSurprise,
     LatinExtended,
     Cyrillic,
     Greek,
@@ -59,10 +61,22 @@ pub(crate) enum Class {
     Diacritics,
     Devanagari,
     Bengali,
-    Indic,
-    SouthEastAsian,
+    Gurmukhi,
+    Gujarati,
+    Oriya,
+    Tamil,
+    Telugu,
+    Kannada,
+    Malayalam,
+    Thai,
+    Myanmar,
+    Khmer,
+    Georgian,
+    Armenian,
+    Ethiopic,
     Kana,
     HanCommon,
+    HanMiddle,
     HanRare,
     HangulCommon,
     HangulRare,
@@ -92,7 +106,9 @@ pub(crate) const NAMES: [&str; COUNT] = [
     "line breaks",
     "runs of spaces",
     "words beyond Latin",
-    "rare pairs beyond Latin",
+    "surprise in alphabets",
+    "surprise in Han and kana",
+    "surprise in South-East Asian",
     "Latin extended",
     "Cyrillic",
     "Greek",
@@ -101,10 +117,22 @@ pub(crate) const NAMES: [&str; COUNT] = [
     "diacritics",
     "Devanagari",
     "Bengali",
-    "other Indic",
-    "South-East Asian",
+    "Gurmukhi",
+    "Gujarati",
+    "Oriya",
+    "Tamil",
+    "Telugu",
+    "Kannada",
+    "Malayalam and Sinhala",
+    "Thai and Lao",
+    "Myanmar",
+    "Khmer",
+    "Georgian",
+    "Armenian",
+    "Ethiopic",
     "kana",
     "common Han",
+    "middling Han",
     "rare Han",
     "common Hangul",
     "rare Hangul",

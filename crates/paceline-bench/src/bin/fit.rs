@@ -13,6 +13,9 @@ struct Arguments {
     /// The folder of the public data.
     #[arg(long)]
     data: PathBuf,
+    /// A dictionary of Chinese words, `dict.txt` of jieba.
+    #[arg(long)]
+    dictionary: Option<PathBuf>,
     /// The table.
     #[arg(long, value_enum)]
     table: Which,
@@ -38,10 +41,12 @@ fn main() -> ExitCode {
         Which::Common => Table::Common,
         Which::Weights => Table::Weights,
     };
-    let written = fit(table, &arguments.data, &arguments.date, &mut say).and_then(|source| {
-        fs::write(&arguments.out, source)
-            .map_err(|why| format!("can't write {}: {why}", arguments.out.display()))
-    });
+    let written =
+        fit(table, &arguments.data, arguments.dictionary.as_deref(), &arguments.date, &mut say)
+            .and_then(|source| {
+                fs::write(&arguments.out, source)
+                    .map_err(|why| format!("can't write {}: {why}", arguments.out.display()))
+            });
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

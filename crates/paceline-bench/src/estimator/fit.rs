@@ -7,7 +7,7 @@
 mod common;
 mod weights;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Which table to fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,18 +19,20 @@ pub enum Table {
     Weights,
 }
 
-/// Fits a table; what comes back is its Rust source. What was fitted on is shown.
+/// Fits a table; what comes back is its Rust source. What was fitted on is shown. A dictionary of
+/// Chinese words (`dict.txt` of jieba) adds to what is common.
 ///
 /// # Errors
 /// A text for people where the public data can't be read.
 pub fn fit(
     table: Table,
-    data: &PathBuf,
+    data: &Path,
+    dictionary: Option<&Path>,
     date: &str,
     show: &mut dyn FnMut(&str),
 ) -> Result<String, String> {
     match table {
-        Table::Common => common::fit(data, date, show),
+        Table::Common => common::fit(data, dictionary, date, show),
         Table::Weights => weights::fit(data, date, show),
     }
 }

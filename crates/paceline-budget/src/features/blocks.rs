@@ -31,8 +31,19 @@ const fn of_block(first: u32) -> Class {
         0x0600..=0x077F | 0x08A0..=0x08FF | 0xFB50..=0xFDFF | 0xFE70..=0xFEFF => Class::Arabic,
         0x0900..=0x097F | 0xA8E0..=0xA8FF => Class::Devanagari,
         0x0980..=0x09FF => Class::Bengali,
-        0x0A00..=0x0DFF => Class::Indic,
-        0x0E00..=0x0EFF | 0x1000..=0x109F | 0x1780..=0x17FF => Class::SouthEastAsian,
+        0x0A00..=0x0A7F => Class::Gurmukhi,
+        0x0A80..=0x0AFF => Class::Gujarati,
+        0x0B00..=0x0B7F => Class::Oriya,
+        0x0B80..=0x0BFF => Class::Tamil,
+        0x0C00..=0x0C7F => Class::Telugu,
+        0x0C80..=0x0CFF => Class::Kannada,
+        0x0D00..=0x0DFF => Class::Malayalam,
+        0x0E00..=0x0EFF => Class::Thai,
+        0x1000..=0x109F => Class::Myanmar,
+        0x1780..=0x17FF => Class::Khmer,
+        0x10A0..=0x10FF => Class::Georgian,
+        0x0530..=0x058F => Class::Armenian,
+        0x1200..=0x139F => Class::Ethiopic,
         0x3040..=0x30FF | 0x31F0..=0x31FF | 0xFF60..=0xFF9F => Class::Kana,
         0x3400..=0x9FFF | 0xF900..=0xFAFF => Class::HanRare,
         0x1100..=0x11FF | 0x3130..=0x318F | 0xAC00..=0xD7AF => Class::HangulRare,
@@ -48,7 +59,11 @@ const fn of_block(first: u32) -> Class {
 pub(super) fn class_of(c: char) -> Class {
     let code = c as u32;
     match TABLE.get(code as usize / SIZE) {
-        Some(Class::HanRare) if common::is_common_han(code) => Class::HanCommon,
+        Some(Class::HanRare) => match common::han_grade(code) {
+            2 => Class::HanCommon,
+            1 => Class::HanMiddle,
+            _ => Class::HanRare,
+        },
         Some(Class::HangulRare) if common::is_common_hangul(code) => Class::HangulCommon,
         Some(class) => *class,
         None => match code {
@@ -66,10 +81,18 @@ pub(super) const fn is_sign(class: Class, c: char) -> bool {
         Class::Arabic => matches!(code, 0x064B..=0x065F | 0x0670),
         Class::Hebrew => matches!(code, 0x0591..=0x05C7),
         // The blocks of India are laid out alike, 128 code points each.
-        Class::Devanagari | Class::Bengali | Class::Indic => {
+        Class::Devanagari
+        | Class::Bengali
+        | Class::Gurmukhi
+        | Class::Gujarati
+        | Class::Oriya
+        | Class::Tamil
+        | Class::Telugu
+        | Class::Kannada
+        | Class::Malayalam => {
             matches!(code % 128, 0x00..=0x03 | 0x3C | 0x3E..=0x4D | 0x51..=0x57 | 0x62..=0x63)
         }
-        Class::SouthEastAsian => matches!(
+        Class::Thai | Class::Myanmar | Class::Khmer => matches!(
             code,
             0x0E31 | 0x0E34..=0x0E3A | 0x0E47..=0x0E4E | 0x0EB1 | 0x0EB4..=0x0EBC
                 | 0x0EC8..=0x0ECD | 0x102B..=0x103E | 0x17B4..=0x17D3
@@ -81,23 +104,36 @@ pub(super) const fn is_sign(class: Class, c: char) -> bool {
 impl Class {
     /// Whether its letters stand in words with something between.
     pub(super) const fn has_words(self) -> bool {
-        matches!(
-            self,
-            Self::Cyrillic
-                | Self::Greek
-                | Self::Hebrew
-                | Self::Arabic
-                | Self::Devanagari
-                | Self::Bengali
-                | Self::Indic
-                | Self::HangulCommon
-                | Self::HangulRare
-                | Self::Other
-        )
+        matches!(self.surprise(), Some(Class::AlphabetSurprise))
     }
 
-    /// Whether pairs of its letters are known as common or rare.
-    pub(super) const fn has_pairs(self) -> bool {
-        self.has_words() || matches!(self, Self::SouthEastAsian | Self::Kana | Self::HanCommon)
+    /// Where surprise at a pair of its letters is counted.
+    pub(super) const fn surprise(self) -> Option<Self> {
+        match self {
+            Self::Cyrillic
+            | Self::Greek
+            | Self::Hebrew
+            | Self::Arabic
+            | Self::Devanagari
+            | Self::Bengali
+            | Self::Gurmukhi
+            | Self::Gujarati
+            | Self::Oriya
+            | Self::Tamil
+            | Self::Telugu
+            | Self::Kannada
+            | Self::Malayalam
+            | Self::Georgian
+            | Self::Armenian
+            | Self::Ethiopic
+            | Self::HangulCommon
+            | Self::HangulRare
+            | Self::Other => Some(Self::AlphabetSurprise),
+            Self::Kana | Self::HanCommon | Self::HanMiddle | Self::HanRare => {
+                Some(Self::EastAsianSurprise)
+            }
+            Self::Thai | Self::Myanmar | Self::Khmer => Some(Self::SouthEastAsianSurprise),
+            _ => None,
+        }
     }
 }

@@ -4,9 +4,11 @@
 
 mod table;
 
-/// Whether a Han character is among the common ones.
-pub(super) fn is_common_han(code: u32) -> bool {
-    code >= HAN_FIRST && bit(&table::HAN, (code - HAN_FIRST) as usize)
+/// How common a Han character is: 2, 1, or 0 for a rare one.
+pub(super) fn han_grade(code: u32) -> u32 {
+    let Some(place) = code.checked_sub(HAN_FIRST) else { return 0 };
+    let place = place as usize;
+    if bit(&table::HAN_COMMON, place) { 2 } else { u32::from(bit(&table::HAN_MIDDLE, place)) }
 }
 
 /// Whether a Hangul syllable is among the common ones.
@@ -20,12 +22,14 @@ pub(super) fn is_rare_pair(before: u32, now: u32) -> bool {
     bit(&table::RARE_LETTER_PAIRS, place)
 }
 
-/// Whether a pair of characters beyond ASCII is common, in the writing that they belong to.
-pub(super) fn is_common_pair(before: u32, now: u32) -> bool {
-    bit(&table::COMMON_PAIRS, pair_place(before, now))
+/// How surprising a character beyond ASCII is after the one before it: about the bits that say
+/// it, at most [`SURPRISE_MOST`].
+pub(super) fn surprise(before: u32, now: u32) -> u32 {
+    let place = pair_place(before, now);
+    (table::SURPRISE[place / 16] >> (4 * (place % 16)) & 15) as u32
 }
 
-/// Where a pair is in the bitmap. Pairs may share a place.
+/// Where a pair is in the table. Pairs may share a place.
 pub const fn pair_place(before: u32, now: u32) -> usize {
     // Whatever ASCII stands before: a beginning.
     let before = if before < 128 { 32 } else { before };
@@ -41,5 +45,7 @@ const fn bit<const WORDS: usize>(bitmap: &[u64; WORDS], place: usize) -> bool {
 pub const HAN_FIRST: u32 = 0x4E00;
 /// The first Hangul syllable.
 pub const HANGUL_FIRST: u32 = 0xAC00;
-/// The bitmap of pairs has two to the power of this many places.
-pub const PAIR_BITS: u32 = 16;
+/// The table of pairs has two to the power of this many places.
+pub const PAIR_BITS: u32 = 15;
+/// What a pair that was never seen counts.
+pub const SURPRISE_MOST: u32 = 15;

@@ -136,8 +136,8 @@ impl Scan {
         if is_sign(class, c) {
             self.count(Class::Diacritics);
         }
-        if class.has_pairs() && !common::is_common_pair(self.last, c as u32) {
-            self.count(Class::ForeignRarePairs);
+        if let Some(surprise) = class.surprise() {
+            self.count_many(surprise, common::surprise(self.last, c as u32));
         }
         if !class.has_words() {
             return Before::Else;

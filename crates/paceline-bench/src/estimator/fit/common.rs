@@ -6,94 +6,179 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use paceline_budget::fitting::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, pair_place};
+use paceline_budget::fitting::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place};
 
 use super::super::documents::fitted_texts;
 
-/// Han characters that are common.
-const HAN: usize = 2_400;
+/// Han characters that are common, and that are no rarer than middling.
+const HAN: (usize, usize) = (400, 1_500);
 /// Hangul syllables that are common.
-const HANGUL: usize = 500;
+const HANGUL: usize = 400;
 /// Pairs of ASCII letters are rare that together make this share of their occurrences.
 const RARE_SHARE: f64 = 0.05;
-/// Of each kind of texts these pairs are common: the most frequent that make this share.
-const COMMON_SHARE: f64 = 0.80;
-/// But no more of one kind than this.
-const MOST_PAIRS: usize = 1_500;
+/// Pairs kept of one kind of texts, the most frequent.
+const MOST_PAIRS: usize = 2_000;
+/// What the dictionary of Chinese words counts for, beside the interface texts.
+const DICTIONARY: f64 = 3.0;
 
-pub(super) fn fit(data: &Path, date: &str, show: &mut dyn FnMut(&str)) -> Result<String, String> {
-    let mut characters: HashMap<u32, u64> = HashMap::new();
-    let mut letters: HashMap<(u32, u32), u64> = HashMap::new();
-    let mut common = vec![0_u64; 1 << (PAIR_BITS - 6)];
-    for (name, texts) in fitted_texts(data)? {
-        let mut pairs: HashMap<(u32, u32), u64> = HashMap::new();
-        let mut bytes = 0;
-        for text in &texts {
-            bytes += text.len();
-            let mut before = u32::from(' ');
-            for c in text.chars() {
-                let now = c as u32;
-                if c.is_ascii_alphabetic() {
-                    if u8::try_from(before).is_ok_and(|byte| byte.is_ascii_alphabetic()) {
-                        *letters.entry((before & 31, now & 31)).or_default() += 1;
-                    }
-                } else if now > 127 {
-                    *characters.entry(now).or_default() += 1;
-                    let before = if before < 128 { 32 } else { before };
-                    *pairs.entry((before, now)).or_default() += 1;
-                }
-                before = now;
+/// Counts of one kind of texts.
+#[derive(Default)]
+struct Counts {
+    characters: HashMap<u32, f64>,
+    pairs: HashMap<(u32, u32), f64>,
+}
+
+impl Counts {
+    fn add(&mut self, text: &str, times: f64) {
+        let mut before = u32::from(' ');
+        for now in text.chars().map(u32::from) {
+            if now > 127 {
+                *self.characters.entry(now).or_default() += times;
+                let before = if before < 128 { 32 } else { before };
+                *self.pairs.entry((before, now)).or_default() += times;
             }
-        }
-        let kept = most_frequent(pairs, COMMON_SHARE, MOST_PAIRS);
-        show(&format!("{name}: {} texts, {bytes} bytes, {} common pairs", texts.len(), kept.len()));
-        for (before, now) in kept {
-            set(&mut common, pair_place(before, now));
+            before = now;
         }
     }
-    let set_bits = common.iter().map(|word| word.count_ones()).sum::<u32>();
-    show(&format!("{set_bits} of {} places of pairs are set", common.len() * 64));
+
+    /// The bits that say a character after another.
+    fn bits(&self, pair: (u32, u32)) -> f64 {
+        let after: f64 = self.after(pair.0);
+        (after / self.pairs[&pair]).log2()
+    }
+
+    fn after(&self, before: u32) -> f64 {
+        self.characters.get(&before).copied().unwrap_or_else(|| {
+            self.pairs.iter().filter(|((first, _), _)| *first == before).map(|(_, it)| it).sum()
+        })
+    }
+}
+
+pub(super) fn fit(
+    data: &Path,
+    dictionary: Option<&Path>,
+    date: &str,
+    show: &mut dyn FnMut(&str),
+) -> Result<String, String> {
+    let mut han: HashMap<u32, f64> = HashMap::new();
+    let mut hangul: HashMap<u32, f64> = HashMap::new();
+    let mut letters: HashMap<(u32, u32), f64> = HashMap::new();
+    let mut table: HashMap<usize, f64> = HashMap::new();
+    for (name, texts) in fitted_texts(data)? {
+        let mut counts = Counts::default();
+        for text in &texts {
+            counts.add(text, 1.0);
+            for pair in
+                text.as_bytes().windows(2).filter(|it| it.iter().all(u8::is_ascii_alphabetic))
+            {
+                *letters.entry((u32::from(pair[0] & 31), u32::from(pair[1] & 31))).or_default() +=
+                    1.0;
+            }
+        }
+        if name == "zh" {
+            add_dictionary(&mut counts, dictionary, show)?;
+        }
+        let all: f64 = counts.characters.values().sum();
+        for (code, count) in &counts.characters {
+            match name {
+                "zh" => *han.entry(*code).or_default() += count / all,
+                "ja" => *han.entry(*code).or_default() += 0.5 * count / all,
+                "ko" => *hangul.entry(*code).or_default() += count,
+                _ => {}
+            }
+        }
+        let kept = most_frequent(&counts.pairs, 1.0, MOST_PAIRS);
+        show(&format!("{name}: {} texts, {} pairs", texts.len(), kept.len()));
+        for pair in kept {
+            let bits = counts.bits(pair);
+            let least = table.entry(pair_place(pair.0, pair.1)).or_insert(f64::from(SURPRISE_MOST));
+            *least = least.min(bits);
+        }
+    }
+    show(&format!("{} of {} places of pairs are taken", table.len(), 1 << PAIR_BITS));
+    Ok(source(date, &han, &hangul, &letters, &table))
+}
+
+/// Words of a dictionary of jieba's form: a word, how often it was seen.
+fn add_dictionary(
+    counts: &mut Counts,
+    dictionary: Option<&Path>,
+    show: &mut dyn FnMut(&str),
+) -> Result<(), String> {
+    let Some(path) = dictionary else {
+        show("no data: a dictionary of Chinese words; interface texts alone say what is common");
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|why| format!("can't read {}: {why}", path.display()))?;
+    let words = text.lines().filter_map(|line| {
+        let mut parts = line.split(' ');
+        Some((parts.next()?, parts.next()?.parse::<f64>().ok()?))
+    });
+    let words: Vec<_> = words.collect();
+    let all: f64 = words.iter().map(|(word, times)| times * word.chars().count() as f64).sum();
+    let own: f64 = counts.characters.values().sum();
+    words.iter().for_each(|(word, times)| counts.add(word, times * DICTIONARY * own / all));
+    Ok(())
+}
+
+fn source(
+    date: &str,
+    han: &HashMap<u32, f64>,
+    hangul: &HashMap<u32, f64>,
+    letters: &HashMap<(u32, u32), f64>,
+    table: &HashMap<usize, f64>,
+) -> String {
     let mut rare = vec![u64::MAX; 16];
     for (before, now) in most_frequent(letters, 1.0 - RARE_SHARE, usize::MAX) {
         let place = (before << 5 | now) as usize;
         rare[place / 64] &= !(1 << (place % 64));
     }
-    let han = bitmap(&characters, HAN_FIRST, 328, HAN);
-    let hangul = bitmap(&characters, HANGUL_FIRST, 175, HANGUL);
+    let mut surprise = vec![u64::MAX; 1 << (PAIR_BITS - 4)];
+    for (place, bits) in table {
+        let nibble = (bits.round() as u64).min(u64::from(SURPRISE_MOST));
+        surprise[place / 16] &= !(15 << (4 * (place % 16)));
+        surprise[place / 16] |= nibble << (4 * (place % 16));
+    }
     let mut source = format!(
         "//! What is common in writing. Generated by `cargo xtask fit`; not edited by hand.\n\
          //!\n\
          //! Counted on {date}, over interface texts of GNU gettext, README files and code of packages\n\
-         //! and word problems of GSM8K, all of the side that never judges.\n"
+         //! and word problems of GSM8K, all of the side that never judges; for Han characters also over\n\
+         //! the word list of jieba 0.42.1 (MIT).\n"
     );
-    write_table(&mut source, "HAN", "The common Han characters, from U+4E00.", &han);
-    write_table(&mut source, "HANGUL", "The common Hangul syllables, from U+AC00.", &hangul);
+    let about = "The commonest Han characters, from U+4E00.";
+    write_table(&mut source, "HAN_COMMON", about, &bitmap(han, HAN_FIRST, 328, HAN.0));
+    let about = "Those and the next ones.";
+    write_table(&mut source, "HAN_MIDDLE", about, &bitmap(han, HAN_FIRST, 328, HAN.1));
+    let about = "The common Hangul syllables, from U+AC00.";
+    write_table(&mut source, "HANGUL", about, &bitmap(hangul, HANGUL_FIRST, 175, HANGUL));
     let about = "The rare pairs of ASCII letters, 32 to a first letter.";
     write_table(&mut source, "RARE_LETTER_PAIRS", about, &rare);
-    let about = "The places of common pairs of characters beyond ASCII.";
-    write_table(&mut source, "COMMON_PAIRS", about, &common);
-    Ok(source)
+    let about = "Bits of surprise at pairs of characters beyond ASCII, four each.";
+    write_table(&mut source, "SURPRISE", about, &surprise);
+    source
 }
 
 /// The most frequent ones that together make a share of all occurrences, or the first so many.
-fn most_frequent(counts: HashMap<(u32, u32), u64>, share: f64, most: usize) -> Vec<(u32, u32)> {
-    let all: u64 = counts.values().sum();
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by_key(|(pair, count)| (std::cmp::Reverse(*count), *pair));
-    let mut reached = 0;
-    let enough = (all as f64 * share) as u64;
-    let within = |(_, count): &((u32, u32), u64)| {
+fn most_frequent(counts: &HashMap<(u32, u32), f64>, share: f64, most: usize) -> Vec<(u32, u32)> {
+    let all: f64 = counts.values().sum();
+    let mut counts: Vec<_> = counts.iter().collect();
+    counts.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
+    let mut reached = 0.0;
+    let enough = all * share;
+    let within = |(_, count): &(&(u32, u32), &f64)| {
         let within = reached < enough;
-        reached += count;
+        reached += **count;
         within
     };
-    counts.into_iter().take_while(within).take(most).map(|(pair, _)| pair).collect()
+    counts.into_iter().take_while(within).take(most).map(|(pair, _)| *pair).collect()
 }
 
-fn bitmap(characters: &HashMap<u32, u64>, first: u32, words: usize, most: usize) -> Vec<u64> {
+fn bitmap(characters: &HashMap<u32, f64>, first: u32, words: usize, most: usize) -> Vec<u64> {
     let inside = |code: u32| (first..first + 64 * words as u32).contains(&code);
     let mut counts: Vec<_> = characters.iter().filter(|(code, _)| inside(**code)).collect();
-    counts.sort_by_key(|(code, count)| (std::cmp::Reverse(**count), **code));
+    counts.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
     let mut bits = vec![0; words];
     for (code, _) in counts.into_iter().take(most) {
         set(&mut bits, (code - first) as usize);

@@ -16,39 +16,53 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // tools
         0.000, // images
         0.000, // borrowed count
-        0.906, // words
-        0.124, // letters beyond five
-        0.373, // rare letter pairs
-        0.048, // capitals in a row
-        0.185, // words after a mark
-        1.067, // digits
-        -0.001, // groups of digits
-        1.134, // digits after a space
+        0.910, // words
+        0.164, // letters beyond five
+        0.365, // rare letter pairs
+        0.055, // capitals in a row
+        0.201, // words after a mark
+        0.946, // digits
+        0.146, // groups of digits
+        0.990, // digits after a space
         0.000, // random runs
-        0.882, // runs of marks
+        0.947, // runs of marks
         0.000, // further marks
-        1.357, // line breaks
-        1.344, // runs of spaces
-        0.843, // words beyond Latin
-        0.343, // rare pairs beyond Latin
-        1.762, // Latin extended
-        0.206, // Cyrillic
-        0.807, // Greek
-        0.992, // Hebrew
-        0.897, // Arabic
-        2.703, // diacritics
-        1.392, // Devanagari
-        1.959, // Bengali
-        1.838, // other Indic
-        1.466, // South-East Asian
-        0.387, // kana
-        1.225, // common Han
-        0.000, // rare Han
-        1.991, // common Hangul
-        2.706, // rare Hangul
-        1.226, // other marks
-        1.257, // emoji
-        2.395, // other
+        0.863, // line breaks
+        1.361, // runs of spaces
+        0.147, // words beyond Latin
+        0.088, // surprise in alphabets
+        0.033, // surprise in Han and kana
+        0.000, // surprise in South-East Asian
+        1.814, // Latin extended
+        0.081, // Cyrillic
+        0.686, // Greek
+        0.937, // Hebrew
+        0.864, // Arabic
+        -0.500, // diacritics
+        2.484, // Devanagari
+        2.990, // Bengali
+        2.992, // Gurmukhi
+        3.017, // Gujarati
+        2.987, // Oriya
+        2.726, // Tamil
+        2.983, // Telugu
+        2.983, // Kannada
+        3.058, // Malayalam and Sinhala
+        2.082, // Thai and Lao
+        3.367, // Myanmar
+        3.245, // Khmer
+        2.805, // Georgian
+        1.833, // Armenian
+        2.950, // Ethiopic
+        0.307, // kana
+        1.000, // common Han
+        2.074, // middling Han
+        2.586, // rare Han
+        1.965, // common Hangul
+        1.925, // rare Hangul
+        0.838, // other marks
+        1.527, // emoji
+        0.784, // other
     ]),
     ("o200k_1d", [
         0.000, // constant
@@ -56,39 +70,53 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // tools
         0.000, // images
         0.000, // borrowed count
-        0.799, // words
-        0.103, // letters beyond five
-        0.945, // rare letter pairs
-        -0.087, // capitals in a row
-        0.182, // words after a mark
-        1.175, // digits
-        0.351, // groups of digits
-        1.618, // digits after a space
+        0.817, // words
+        0.169, // letters beyond five
+        1.007, // rare letter pairs
+        -0.017, // capitals in a row
+        -0.014, // words after a mark
+        1.063, // digits
+        0.194, // groups of digits
+        1.225, // digits after a space
         0.000, // random runs
-        0.373, // runs of marks
+        0.764, // runs of marks
         0.000, // further marks
-        2.764, // line breaks
-        1.059, // runs of spaces
-        1.115, // words beyond Latin
-        0.254, // rare pairs beyond Latin
-        0.000, // Latin extended
-        0.075, // Cyrillic
-        0.151, // Greek
-        0.133, // Hebrew
-        0.104, // Arabic
-        0.166, // diacritics
-        0.062, // Devanagari
-        0.098, // Bengali
-        0.171, // other Indic
-        0.333, // South-East Asian
-        0.602, // kana
-        0.569, // common Han
-        0.000, // rare Han
-        0.224, // common Hangul
+        1.104, // line breaks
+        1.159, // runs of spaces
+        -0.252, // words beyond Latin
+        0.085, // surprise in alphabets
+        0.014, // surprise in Han and kana
+        0.048, // surprise in South-East Asian
+        0.060, // Latin extended
+        0.063, // Cyrillic
+        0.149, // Greek
+        0.232, // Hebrew
+        0.185, // Arabic
+        -0.320, // diacritics
+        0.286, // Devanagari
+        0.292, // Bengali
+        0.510, // Gurmukhi
+        0.350, // Gujarati
+        1.014, // Oriya
+        0.291, // Tamil
+        0.355, // Telugu
+        0.295, // Kannada
+        0.273, // Malayalam and Sinhala
+        0.332, // Thai and Lao
+        0.616, // Myanmar
+        0.494, // Khmer
+        0.145, // Georgian
+        0.150, // Armenian
+        2.011, // Ethiopic
+        0.627, // kana
+        0.642, // common Han
+        0.720, // middling Han
+        1.576, // rare Han
+        0.465, // common Hangul
         0.000, // rare Hangul
-        0.901, // other marks
+        0.758, // other marks
         0.000, // emoji
-        0.189, // other
+        0.497, // other
     ]),
     ("cl100k_1d", [
         0.000, // constant
@@ -96,38 +124,52 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // tools
         0.000, // images
         0.000, // borrowed count
-        0.821, // words
-        0.212, // letters beyond five
-        1.122, // rare letter pairs
-        -0.007, // capitals in a row
-        -0.063, // words after a mark
-        1.291, // digits
-        -0.063, // groups of digits
-        0.977, // digits after a space
+        0.822, // words
+        0.260, // letters beyond five
+        1.104, // rare letter pairs
+        0.010, // capitals in a row
+        -0.084, // words after a mark
+        1.130, // digits
+        0.057, // groups of digits
+        0.866, // digits after a space
         0.000, // random runs
-        0.682, // runs of marks
+        0.819, // runs of marks
         0.000, // further marks
-        0.827, // line breaks
-        1.373, // runs of spaces
-        1.125, // words beyond Latin
-        0.406, // rare pairs beyond Latin
-        0.905, // Latin extended
-        0.276, // Cyrillic
-        0.789, // Greek
-        0.846, // Hebrew
-        0.585, // Arabic
-        2.098, // diacritics
-        0.146, // Devanagari
-        0.417, // Bengali
-        0.876, // other Indic
-        0.517, // South-East Asian
-        0.999, // kana
-        0.824, // common Han
-        0.000, // rare Han
-        0.654, // common Hangul
-        1.915, // rare Hangul
-        1.547, // other marks
-        0.273, // emoji
-        2.058, // other
+        0.160, // line breaks
+        1.420, // runs of spaces
+        -0.150, // words beyond Latin
+        0.107, // surprise in alphabets
+        0.000, // surprise in Han and kana
+        0.000, // surprise in South-East Asian
+        0.970, // Latin extended
+        0.188, // Cyrillic
+        0.710, // Greek
+        0.860, // Hebrew
+        0.609, // Arabic
+        -0.500, // diacritics
+        1.071, // Devanagari
+        1.283, // Bengali
+        1.823, // Gurmukhi
+        1.870, // Gujarati
+        2.804, // Oriya
+        1.435, // Tamil
+        1.858, // Telugu
+        1.867, // Kannada
+        1.666, // Malayalam and Sinhala
+        1.095, // Thai and Lao
+        2.387, // Myanmar
+        1.878, // Khmer
+        1.809, // Georgian
+        1.833, // Armenian
+        2.887, // Ethiopic
+        1.034, // kana
+        0.910, // common Han
+        1.547, // middling Han
+        3.168, // rare Han
+        0.771, // common Hangul
+        1.033, // rare Hangul
+        1.059, // other marks
+        0.051, // emoji
+        0.544, // other
     ]),
 ];
