@@ -7,10 +7,10 @@ mod blocks;
 mod common;
 mod scan;
 
-pub use common::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place};
+pub use common::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place, two_before};
 
 /// How many features there are.
-pub(crate) const COUNT: usize = 52;
+pub(crate) const COUNT: usize = 55;
 
 /// Counts of character classes in a text or a chat, and of what else a request consists of.
 ///
@@ -50,6 +50,7 @@ pub(crate) enum Class {
     LineBreaks,
     SpaceRuns,
     ForeignWords,
+    ForeignLettersBeyondFive,
     AlphabetSurprise,
     EastAsianSurprise,
     SouthEastAsianSurprise,
@@ -74,12 +75,14 @@ pub(crate) enum Class {
     Georgian,
     Armenian,
     Ethiopic,
-    Kana,
+    Hiragana,
+    Katakana,
     HanCommon,
     HanMiddle,
     HanRare,
     HangulCommon,
     HangulRare,
+    CommonMarks,
     OtherMarks,
     Emoji,
     Other,
@@ -106,6 +109,7 @@ pub(crate) const NAMES: [&str; COUNT] = [
     "line breaks",
     "runs of spaces",
     "words beyond Latin",
+    "letters beyond five beyond Latin",
     "surprise in alphabets",
     "surprise in Han and kana",
     "surprise in South-East Asian",
@@ -130,12 +134,14 @@ pub(crate) const NAMES: [&str; COUNT] = [
     "Georgian",
     "Armenian",
     "Ethiopic",
-    "kana",
+    "hiragana",
+    "katakana",
     "common Han",
     "middling Han",
     "rare Han",
     "common Hangul",
     "rare Hangul",
+    "common marks beyond ASCII",
     "other marks",
     "emoji",
     "other",

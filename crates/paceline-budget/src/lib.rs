@@ -50,7 +50,9 @@ pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Record
 /// For the program that fits the tables of this crate; no part of its promises.
 #[doc(hidden)]
 pub mod fitting {
-    pub use crate::features::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place};
+    pub use crate::features::{
+        HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place, two_before,
+    };
 }
 
 /// The example of the README, compiled and run.

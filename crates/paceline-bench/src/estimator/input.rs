@@ -28,9 +28,8 @@ const TARGETS: [(&str, f64, f64); 8] = [
 /// The workloads that were mixed when this was first measured (`estimation.md`), and all others
 /// beside them.
 const MIXED: &str = "mixed";
-const OF_MIXED: [&str; 13] = [
-    "chat", "words", "code", "zh", "ja", "ru", "th", "ko", "ar", "hi", "de_fr_es", "bn", "el",
-];
+const OF_MIXED: [&str; 13] =
+    ["chat", "words", "code", "zh", "ja", "ru", "th", "ko", "ar", "hi", "de_fr_es", "bn", "el"];
 const EVERYTHING: &str = "everything";
 /// With a borrowed tokenizer beside the classes, after 300.
 const BORROWED: f64 = 0.025;

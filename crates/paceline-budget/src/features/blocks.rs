@@ -44,7 +44,8 @@ const fn of_block(first: u32) -> Class {
         0x10A0..=0x10FF => Class::Georgian,
         0x0530..=0x058F => Class::Armenian,
         0x1200..=0x139F => Class::Ethiopic,
-        0x3040..=0x30FF | 0x31F0..=0x31FF | 0xFF60..=0xFF9F => Class::Kana,
+        0x3040..=0x309F => Class::Hiragana,
+        0x30A0..=0x30FF | 0x31F0..=0x31FF | 0xFF60..=0xFF9F => Class::Katakana,
         0x3400..=0x9FFF | 0xF900..=0xFAFF => Class::HanRare,
         0x1100..=0x11FF | 0x3130..=0x318F | 0xAC00..=0xD7AF => Class::HangulRare,
         0x0080..=0x00BF | 0x2000..=0x206F | 0x3000..=0x303F | 0xFE30..=0xFE4F | 0xFF00..=0xFF5F => {
@@ -65,6 +66,7 @@ pub(super) fn class_of(c: char) -> Class {
             _ => Class::HanRare,
         },
         Some(Class::HangulRare) if common::is_common_hangul(code) => Class::HangulCommon,
+        Some(Class::OtherMarks) if is_common_mark(code) => Class::CommonMarks,
         Some(class) => *class,
         None => match code {
             0x1_F000..=0x1_FAFF => Class::Emoji,
@@ -72,6 +74,30 @@ pub(super) fn class_of(c: char) -> Class {
             _ => Class::Other,
         },
     }
+}
+
+/// The marks that make most of all beyond ASCII: quotes and dashes; commas, stops, brackets and
+/// their like in East Asia.
+const fn is_common_mark(code: u32) -> bool {
+    matches!(
+        code,
+        0x2013 | 0x2014 | 0x2018
+            ..=0x201D
+                | 0x2026
+                | 0xAB
+                | 0xBB
+                | 0x3001
+                | 0x3002
+                | 0x300C
+                | 0x300D
+                | 0xFF01
+                | 0xFF08
+                | 0xFF09
+                | 0xFF0C
+                | 0xFF1A
+                | 0xFF1B
+                | 0xFF1F
+    )
 }
 
 /// Whether a character of a script is a sign upon the letter before it.
@@ -129,7 +155,7 @@ impl Class {
             | Self::HangulCommon
             | Self::HangulRare
             | Self::Other => Some(Self::AlphabetSurprise),
-            Self::Kana | Self::HanCommon | Self::HanMiddle | Self::HanRare => {
+            Self::Hiragana | Self::Katakana | Self::HanCommon | Self::HanMiddle | Self::HanRare => {
                 Some(Self::EastAsianSurprise)
             }
             Self::Thai | Self::Myanmar | Self::Khmer => Some(Self::SouthEastAsianSurprise),

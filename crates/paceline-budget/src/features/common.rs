@@ -29,6 +29,11 @@ pub(super) fn surprise(before: u32, now: u32) -> u32 {
     (table::SURPRISE[place / 16] >> (4 * (place % 16)) & 15) as u32
 }
 
+/// Two characters before one, as one number.
+pub const fn two_before(before_last: u32, last: u32) -> u32 {
+    if last < 128 { 32 } else { last.wrapping_add(before_last.wrapping_mul(0x2545_F491)) }
+}
+
 /// Where a pair is in the table. Pairs may share a place.
 pub const fn pair_place(before: u32, now: u32) -> usize {
     // Whatever ASCII stands before: a beginning.
@@ -46,6 +51,6 @@ pub const HAN_FIRST: u32 = 0x4E00;
 /// The first Hangul syllable.
 pub const HANGUL_FIRST: u32 = 0xAC00;
 /// The table of pairs has two to the power of this many places.
-pub const PAIR_BITS: u32 = 15;
+pub const PAIR_BITS: u32 = 16;
 /// What a pair that was never seen counts.
 pub const SURPRISE_MOST: u32 = 15;

@@ -23,6 +23,7 @@ struct Scan {
     before: Before,
     /// The character before.
     last: u32,
+    before_last: u32,
     /// Letters of the present sub-word, digits of the present number, or spaces of a run.
     run: u32,
     /// ASCII letters and digits without anything between, and how often one gave way to the other.
@@ -38,7 +39,7 @@ const RANDOM_LENGTH: u32 = 16;
 /// Counts the classes of a text.
 pub(super) fn scan(text: &str) -> [u32; COUNT] {
     let mut scan =
-        Scan { counts: [0; COUNT], before: Before::Else, last: 0, run: 0, mixed: 0, switches: 0 };
+        Scan { counts: [0; COUNT], before: Before::Else, last: 0, before_last: 0, run: 0, mixed: 0, switches: 0 };
     for c in text.chars() {
         scan.see(c);
     }
@@ -76,6 +77,7 @@ impl Scan {
         };
         self.watch_randomness(now);
         self.before = now;
+        self.before_last = self.last;
         self.last = c as u32;
     }
 
@@ -137,12 +139,23 @@ impl Scan {
             self.count(Class::Diacritics);
         }
         if let Some(surprise) = class.surprise() {
-            self.count_many(surprise, common::surprise(self.last, c as u32));
+            // An alphabet is known by three letters, a script of thousands by two.
+            let before = match surprise {
+                Class::AlphabetSurprise => common::two_before(self.before_last, self.last),
+                _ => self.last,
+            };
+            self.count_many(surprise, common::surprise(before, c as u32));
         }
         if !class.has_words() {
             return Before::Else;
         }
-        if self.before != Before::Foreign {
+        if self.before == Before::Foreign {
+            self.run = self.run.saturating_add(1);
+            if self.run > 5 {
+                self.count(Class::ForeignLettersBeyondFive);
+            }
+        } else {
+            self.run = 1;
             self.count(Class::ForeignWords);
         }
         Before::Foreign

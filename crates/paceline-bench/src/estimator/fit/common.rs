@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use paceline_budget::fitting::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place};
+use paceline_budget::fitting::{
+    HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place, two_before,
+};
 
 use super::super::documents::fitted_texts;
 
@@ -17,7 +19,7 @@ const HANGUL: usize = 400;
 /// Pairs of ASCII letters are rare that together make this share of their occurrences.
 const RARE_SHARE: f64 = 0.05;
 /// Pairs kept of one kind of texts, the most frequent.
-const MOST_PAIRS: usize = 2_000;
+const MOST_PAIRS: usize = 3_000;
 /// What the dictionary of Chinese words counts for, beside the interface texts.
 const DICTIONARY: f64 = 3.0;
 
@@ -25,34 +27,38 @@ const DICTIONARY: f64 = 3.0;
 #[derive(Default)]
 struct Counts {
     characters: HashMap<u32, f64>,
+    /// By what was before, and itself.
     pairs: HashMap<(u32, u32), f64>,
+    after: HashMap<u32, f64>,
+    letters_before: u32,
 }
 
 impl Counts {
     fn add(&mut self, text: &str, times: f64) {
-        let mut before = u32::from(' ');
+        let (mut before_last, mut last) = (0, 0);
         for now in text.chars().map(u32::from) {
             if now > 127 {
                 *self.characters.entry(now).or_default() += times;
-                let before = if before < 128 { 32 } else { before };
+                let before = match self.letters_before {
+                    2 => two_before(before_last, last),
+                    _ if last < 128 => 32,
+                    _ => last,
+                };
                 *self.pairs.entry((before, now)).or_default() += times;
+                *self.after.entry(before).or_default() += times;
             }
-            before = now;
+            (before_last, last) = (last, now);
         }
     }
 
     /// The bits that say a character after another.
     fn bits(&self, pair: (u32, u32)) -> f64 {
-        let after: f64 = self.after(pair.0);
-        (after / self.pairs[&pair]).log2()
-    }
-
-    fn after(&self, before: u32) -> f64 {
-        self.characters.get(&before).copied().unwrap_or_else(|| {
-            self.pairs.iter().filter(|((first, _), _)| *first == before).map(|(_, it)| it).sum()
-        })
+        (self.after[&pair.0] / self.pairs[&pair]).log2()
     }
 }
+
+/// The kinds of texts whose characters are told by one before, not by two.
+const BY_ONE: [&str; 4] = ["zh", "ja", "th", "my_km_lo"];
 
 pub(super) fn fit(
     data: &Path,
@@ -65,7 +71,8 @@ pub(super) fn fit(
     let mut letters: HashMap<(u32, u32), f64> = HashMap::new();
     let mut table: HashMap<usize, f64> = HashMap::new();
     for (name, texts) in fitted_texts(data)? {
-        let mut counts = Counts::default();
+        let letters_before = if BY_ONE.contains(&name) { 1 } else { 2 };
+        let mut counts = Counts { letters_before, ..Counts::default() };
         for text in &texts {
             counts.add(text, 1.0);
             for pair in

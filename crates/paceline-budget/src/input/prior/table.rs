@@ -16,53 +16,56 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // tools
         0.000, // images
         0.000, // borrowed count
-        0.910, // words
+        0.913, // words
         0.164, // letters beyond five
-        0.365, // rare letter pairs
-        0.055, // capitals in a row
-        0.201, // words after a mark
-        0.946, // digits
-        0.146, // groups of digits
-        0.990, // digits after a space
+        0.368, // rare letter pairs
+        0.064, // capitals in a row
+        0.227, // words after a mark
+        0.963, // digits
+        0.103, // groups of digits
+        0.992, // digits after a space
         0.000, // random runs
-        0.947, // runs of marks
+        0.946, // runs of marks
         0.000, // further marks
-        0.863, // line breaks
-        1.361, // runs of spaces
-        0.147, // words beyond Latin
-        0.088, // surprise in alphabets
-        0.033, // surprise in Han and kana
+        0.808, // line breaks
+        1.333, // runs of spaces
+        0.571, // words beyond Latin
+        0.173, // letters beyond five beyond Latin
+        0.076, // surprise in alphabets
+        0.027, // surprise in Han and kana
         0.000, // surprise in South-East Asian
-        1.814, // Latin extended
-        0.081, // Cyrillic
-        0.686, // Greek
-        0.937, // Hebrew
-        0.864, // Arabic
+        1.812, // Latin extended
+        0.087, // Cyrillic
+        0.702, // Greek
+        0.984, // Hebrew
+        0.905, // Arabic
         -0.500, // diacritics
-        2.484, // Devanagari
-        2.990, // Bengali
-        2.992, // Gurmukhi
-        3.017, // Gujarati
-        2.987, // Oriya
-        2.726, // Tamil
-        2.983, // Telugu
-        2.983, // Kannada
-        3.058, // Malayalam and Sinhala
-        2.082, // Thai and Lao
-        3.367, // Myanmar
-        3.245, // Khmer
-        2.805, // Georgian
-        1.833, // Armenian
-        2.950, // Ethiopic
-        0.307, // kana
-        1.000, // common Han
-        2.074, // middling Han
-        2.586, // rare Han
-        1.965, // common Hangul
-        1.925, // rare Hangul
-        0.838, // other marks
-        1.527, // emoji
-        0.784, // other
+        2.485, // Devanagari
+        3.022, // Bengali
+        2.985, // Gurmukhi
+        2.994, // Gujarati
+        2.996, // Oriya
+        2.684, // Tamil
+        2.924, // Telugu
+        2.941, // Kannada
+        3.002, // Malayalam and Sinhala
+        2.083, // Thai and Lao
+        3.368, // Myanmar
+        3.244, // Khmer
+        2.812, // Georgian
+        1.834, // Armenian
+        2.941, // Ethiopic
+        0.325, // hiragana
+        0.366, // katakana
+        1.078, // common Han
+        2.157, // middling Han
+        2.883, // rare Han
+        1.929, // common Hangul
+        2.158, // rare Hangul
+        0.820, // common marks beyond ASCII
+        0.852, // other marks
+        1.549, // emoji
+        0.615, // other
     ]),
     ("o200k_1d", [
         0.000, // constant
@@ -70,53 +73,56 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // tools
         0.000, // images
         0.000, // borrowed count
-        0.817, // words
-        0.169, // letters beyond five
-        1.007, // rare letter pairs
-        -0.017, // capitals in a row
-        -0.014, // words after a mark
-        1.063, // digits
-        0.194, // groups of digits
-        1.225, // digits after a space
+        0.820, // words
+        0.172, // letters beyond five
+        1.027, // rare letter pairs
+        -0.003, // capitals in a row
+        0.001, // words after a mark
+        1.059, // digits
+        0.170, // groups of digits
+        1.205, // digits after a space
         0.000, // random runs
-        0.764, // runs of marks
+        0.783, // runs of marks
         0.000, // further marks
-        1.104, // line breaks
-        1.159, // runs of spaces
-        -0.252, // words beyond Latin
-        0.085, // surprise in alphabets
-        0.014, // surprise in Han and kana
-        0.048, // surprise in South-East Asian
-        0.060, // Latin extended
-        0.063, // Cyrillic
-        0.149, // Greek
-        0.232, // Hebrew
-        0.185, // Arabic
-        -0.320, // diacritics
-        0.286, // Devanagari
-        0.292, // Bengali
-        0.510, // Gurmukhi
-        0.350, // Gujarati
-        1.014, // Oriya
-        0.291, // Tamil
-        0.355, // Telugu
-        0.295, // Kannada
-        0.273, // Malayalam and Sinhala
-        0.332, // Thai and Lao
-        0.616, // Myanmar
-        0.494, // Khmer
-        0.145, // Georgian
-        0.150, // Armenian
-        2.011, // Ethiopic
-        0.627, // kana
-        0.642, // common Han
-        0.720, // middling Han
-        1.576, // rare Han
-        0.465, // common Hangul
-        0.000, // rare Hangul
-        0.758, // other marks
+        0.937, // line breaks
+        1.146, // runs of spaces
+        -0.034, // words beyond Latin
+        0.039, // letters beyond five beyond Latin
+        0.060, // surprise in alphabets
+        0.012, // surprise in Han and kana
+        0.033, // surprise in South-East Asian
+        0.063, // Latin extended
+        0.176, // Cyrillic
+        0.269, // Greek
+        0.368, // Hebrew
+        0.317, // Arabic
+        -0.349, // diacritics
+        0.401, // Devanagari
+        0.434, // Bengali
+        0.615, // Gurmukhi
+        0.446, // Gujarati
+        1.136, // Oriya
+        0.380, // Tamil
+        0.436, // Telugu
+        0.391, // Kannada
+        0.367, // Malayalam and Sinhala
+        0.413, // Thai and Lao
+        0.690, // Myanmar
+        0.609, // Khmer
+        0.255, // Georgian
+        0.256, // Armenian
+        2.074, // Ethiopic
+        0.630, // hiragana
+        0.658, // katakana
+        0.670, // common Han
+        0.765, // middling Han
+        1.737, // rare Han
+        0.549, // common Hangul
+        0.387, // rare Hangul
+        0.814, // common marks beyond ASCII
+        0.534, // other marks
         0.000, // emoji
-        0.497, // other
+        0.474, // other
     ]),
     ("cl100k_1d", [
         0.000, // constant
@@ -124,52 +130,55 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // tools
         0.000, // images
         0.000, // borrowed count
-        0.822, // words
-        0.260, // letters beyond five
-        1.104, // rare letter pairs
-        0.010, // capitals in a row
-        -0.084, // words after a mark
-        1.130, // digits
-        0.057, // groups of digits
-        0.866, // digits after a space
+        0.839, // words
+        0.257, // letters beyond five
+        1.072, // rare letter pairs
+        0.017, // capitals in a row
+        -0.027, // words after a mark
+        1.128, // digits
+        0.060, // groups of digits
+        0.829, // digits after a space
         0.000, // random runs
-        0.819, // runs of marks
+        0.781, // runs of marks
         0.000, // further marks
-        0.160, // line breaks
-        1.420, // runs of spaces
-        -0.150, // words beyond Latin
-        0.107, // surprise in alphabets
-        0.000, // surprise in Han and kana
+        0.186, // line breaks
+        1.360, // runs of spaces
+        0.399, // words beyond Latin
+        0.211, // letters beyond five beyond Latin
+        0.088, // surprise in alphabets
+        0.009, // surprise in Han and kana
         0.000, // surprise in South-East Asian
-        0.970, // Latin extended
-        0.188, // Cyrillic
-        0.710, // Greek
-        0.860, // Hebrew
-        0.609, // Arabic
+        0.954, // Latin extended
+        0.202, // Cyrillic
+        0.737, // Greek
+        0.915, // Hebrew
+        0.653, // Arabic
         -0.500, // diacritics
-        1.071, // Devanagari
-        1.283, // Bengali
+        1.077, // Devanagari
+        1.323, // Bengali
         1.823, // Gurmukhi
-        1.870, // Gujarati
-        2.804, // Oriya
-        1.435, // Tamil
-        1.858, // Telugu
-        1.867, // Kannada
-        1.666, // Malayalam and Sinhala
+        1.848, // Gujarati
+        2.820, // Oriya
+        1.391, // Tamil
+        1.794, // Telugu
+        1.822, // Kannada
+        1.568, // Malayalam and Sinhala
         1.095, // Thai and Lao
-        2.387, // Myanmar
-        1.878, // Khmer
-        1.809, // Georgian
+        2.386, // Myanmar
+        1.719, // Khmer
+        1.821, // Georgian
         1.833, // Armenian
-        2.887, // Ethiopic
-        1.034, // kana
-        0.910, // common Han
-        1.547, // middling Han
-        3.168, // rare Han
-        0.771, // common Hangul
-        1.033, // rare Hangul
-        1.059, // other marks
-        0.051, // emoji
-        0.544, // other
+        2.868, // Ethiopic
+        1.018, // hiragana
+        1.011, // katakana
+        0.907, // common Han
+        1.452, // middling Han
+        2.947, // rare Han
+        0.731, // common Hangul
+        1.391, // rare Hangul
+        0.676, // common marks beyond ASCII
+        2.146, // other marks
+        0.058, // emoji
+        0.337, // other
     ]),
 ];
