@@ -10,7 +10,7 @@ mod scan;
 pub use common::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place, two_before};
 
 /// How many features there are.
-pub(crate) const COUNT: usize = 55;
+pub(crate) const COUNT: usize = 56;
 
 /// Counts of character classes in a text or a chat, and of what else a request consists of.
 ///
@@ -78,6 +78,7 @@ pub(crate) enum Class {
     Hiragana,
     Katakana,
     HanCommon,
+    HanFrequent,
     HanMiddle,
     HanRare,
     HangulCommon,
@@ -137,6 +138,7 @@ pub(crate) const NAMES: [&str; COUNT] = [
     "hiragana",
     "katakana",
     "common Han",
+    "frequent Han",
     "middling Han",
     "rare Han",
     "common Hangul",

@@ -61,7 +61,8 @@ pub(super) fn class_of(c: char) -> Class {
     let code = c as u32;
     match TABLE.get(code as usize / SIZE) {
         Some(Class::HanRare) => match common::han_grade(code) {
-            2 => Class::HanCommon,
+            3 => Class::HanCommon,
+            2 => Class::HanFrequent,
             1 => Class::HanMiddle,
             _ => Class::HanRare,
         },
@@ -155,9 +156,12 @@ impl Class {
             | Self::HangulCommon
             | Self::HangulRare
             | Self::Other => Some(Self::AlphabetSurprise),
-            Self::Hiragana | Self::Katakana | Self::HanCommon | Self::HanMiddle | Self::HanRare => {
-                Some(Self::EastAsianSurprise)
-            }
+            Self::Hiragana
+            | Self::Katakana
+            | Self::HanCommon
+            | Self::HanFrequent
+            | Self::HanMiddle
+            | Self::HanRare => Some(Self::EastAsianSurprise),
             Self::Thai | Self::Myanmar | Self::Khmer => Some(Self::SouthEastAsianSurprise),
             _ => None,
         }

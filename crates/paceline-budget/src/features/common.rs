@@ -4,11 +4,11 @@
 
 mod table;
 
-/// How common a Han character is: 2, 1, or 0 for a rare one.
+/// How common a Han character is: 3 for the commonest, 0 for a rare one.
 pub(super) fn han_grade(code: u32) -> u32 {
     let Some(place) = code.checked_sub(HAN_FIRST) else { return 0 };
     let place = place as usize;
-    if bit(&table::HAN_COMMON, place) { 2 } else { u32::from(bit(&table::HAN_MIDDLE, place)) }
+    table::HAN.get(place / 32).map_or(0, |word| (word >> (2 * (place % 32)) & 3) as u32)
 }
 
 /// Whether a Hangul syllable is among the common ones.

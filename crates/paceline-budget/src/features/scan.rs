@@ -38,8 +38,15 @@ const RANDOM_LENGTH: u32 = 16;
 
 /// Counts the classes of a text.
 pub(super) fn scan(text: &str) -> [u32; COUNT] {
-    let mut scan =
-        Scan { counts: [0; COUNT], before: Before::Else, last: 0, before_last: 0, run: 0, mixed: 0, switches: 0 };
+    let mut scan = Scan {
+        counts: [0; COUNT],
+        before: Before::Else,
+        last: 0,
+        before_last: 0,
+        run: 0,
+        mixed: 0,
+        switches: 0,
+    };
     for c in text.chars() {
         scan.see(c);
     }

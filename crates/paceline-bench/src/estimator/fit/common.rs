@@ -12,8 +12,8 @@ use paceline_budget::fitting::{
 
 use super::super::documents::fitted_texts;
 
-/// Han characters that are common, and that are no rarer than middling.
-const HAN: (usize, usize) = (400, 1_500);
+/// Han characters by grade: so many are the commonest, those and the next ones frequent, and so on.
+const HAN: [usize; 3] = [200, 400, 1_000];
 /// Hangul syllables that are common.
 const HANGUL: usize = 400;
 /// Pairs of ASCII letters are rare that together make this share of their occurrences.
@@ -21,7 +21,7 @@ const RARE_SHARE: f64 = 0.05;
 /// Pairs kept of one kind of texts, the most frequent.
 const MOST_PAIRS: usize = 3_000;
 /// What the dictionary of Chinese words counts for, beside the interface texts.
-const DICTIONARY: f64 = 3.0;
+const DICTIONARY: f64 = 1.0;
 
 /// Counts of one kind of texts.
 #[derive(Default)]
@@ -89,7 +89,7 @@ pub(super) fn fit(
         for (code, count) in &counts.characters {
             match name {
                 "zh" => *han.entry(*code).or_default() += count / all,
-                "ja" => *han.entry(*code).or_default() += 0.5 * count / all,
+                "ja" => *han.entry(*code).or_default() += count / all,
                 "ko" => *hangul.entry(*code).or_default() += count,
                 _ => {}
             }
@@ -102,9 +102,35 @@ pub(super) fn fit(
             *least = least.min(bits);
         }
     }
+    add_ranks(&mut han);
     show(&format!("{} of {} places of pairs are taken", table.len(), 1 << PAIR_BITS));
     Ok(source(date, &han, &hangul, &letters, &table))
 }
+
+/// The order in which cl100k made tokens of Han characters says how common they are on the web.
+/// That tokenizer never judges.
+fn add_ranks(han: &mut HashMap<u32, f64>) {
+    let cl100k = tiktoken_rs::cl100k_base_singleton();
+    let token_of = |code: u32| {
+        let text = char::from_u32(code)?.to_string();
+        let tokens = cl100k.encode_ordinary(&text);
+        (tokens.len() == 1).then(|| (tokens[0], code))
+    };
+    let mut ranked: Vec<_> = (HAN_FIRST..0xA000).filter_map(token_of).collect();
+    ranked.sort_unstable();
+    let harmonic: f64 = (0..ranked.len()).map(zipf).sum();
+    for (order, (_, code)) in ranked.iter().enumerate() {
+        *han.entry(*code).or_default() += RANKS * zipf(order) / harmonic;
+    }
+}
+
+/// How often the character of a rank comes, up to a factor.
+fn zipf(rank: usize) -> f64 {
+    1.0 / (rank as f64 + 30.0)
+}
+
+/// What the ranks of cl100k count for, beside the texts of one language.
+const RANKS: f64 = 6.0;
 
 /// Words of a dictionary of jieba's form: a word, how often it was seen.
 fn add_dictionary(
@@ -154,10 +180,8 @@ fn source(
          //! and word problems of GSM8K, all of the side that never judges; for Han characters also over\n\
          //! the word list of jieba 0.42.1 (MIT).\n"
     );
-    let about = "The commonest Han characters, from U+4E00.";
-    write_table(&mut source, "HAN_COMMON", about, &bitmap(han, HAN_FIRST, 328, HAN.0));
-    let about = "Those and the next ones.";
-    write_table(&mut source, "HAN_MIDDLE", about, &bitmap(han, HAN_FIRST, 328, HAN.1));
+    let about = "Grades of Han characters from U+4E00, two bits each: 3 for the commonest.";
+    write_table(&mut source, "HAN", about, &grades(han));
     let about = "The common Hangul syllables, from U+AC00.";
     write_table(&mut source, "HANGUL", about, &bitmap(hangul, HANGUL_FIRST, 175, HANGUL));
     let about = "The rare pairs of ASCII letters, 32 to a first letter.";
@@ -191,6 +215,18 @@ fn bitmap(characters: &HashMap<u32, f64>, first: u32, words: usize, most: usize)
         set(&mut bits, (code - first) as usize);
     }
     bits
+}
+
+fn grades(han: &HashMap<u32, f64>) -> Vec<u64> {
+    let mut grades = vec![0; 656];
+    for bits in HAN.map(|most| bitmap(han, HAN_FIRST, 328, most)) {
+        for place in (0..64 * bits.len()).filter(|place| bits[place / 64] >> (place % 64) & 1 == 1)
+        {
+            // A grade more for every list that it is in.
+            grades[place / 32] += 1 << (2 * (place % 32));
+        }
+    }
+    grades
 }
 
 fn set(bits: &mut [u64], place: usize) {

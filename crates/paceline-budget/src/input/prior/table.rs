@@ -16,56 +16,57 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // tools
         0.000, // images
         0.000, // borrowed count
-        0.913, // words
+        0.912, // words
         0.164, // letters beyond five
-        0.368, // rare letter pairs
+        0.366, // rare letter pairs
         0.064, // capitals in a row
-        0.227, // words after a mark
-        0.963, // digits
-        0.103, // groups of digits
-        0.992, // digits after a space
+        0.235, // words after a mark
+        0.967, // digits
+        0.105, // groups of digits
+        0.997, // digits after a space
         0.000, // random runs
-        0.946, // runs of marks
+        0.940, // runs of marks
         0.000, // further marks
-        0.808, // line breaks
-        1.333, // runs of spaces
+        0.809, // line breaks
+        1.348, // runs of spaces
         0.571, // words beyond Latin
-        0.173, // letters beyond five beyond Latin
-        0.076, // surprise in alphabets
-        0.027, // surprise in Han and kana
+        0.177, // letters beyond five beyond Latin
+        0.077, // surprise in alphabets
+        0.025, // surprise in Han and kana
         0.000, // surprise in South-East Asian
         1.812, // Latin extended
-        0.087, // Cyrillic
-        0.702, // Greek
-        0.984, // Hebrew
-        0.905, // Arabic
+        0.083, // Cyrillic
+        0.700, // Greek
+        0.982, // Hebrew
+        0.904, // Arabic
         -0.500, // diacritics
-        2.485, // Devanagari
-        3.022, // Bengali
-        2.985, // Gurmukhi
-        2.994, // Gujarati
-        2.996, // Oriya
-        2.684, // Tamil
-        2.924, // Telugu
-        2.941, // Kannada
-        3.002, // Malayalam and Sinhala
+        2.483, // Devanagari
+        3.020, // Bengali
+        2.983, // Gurmukhi
+        2.992, // Gujarati
+        2.994, // Oriya
+        2.682, // Tamil
+        2.923, // Telugu
+        2.938, // Kannada
+        3.001, // Malayalam and Sinhala
         2.083, // Thai and Lao
         3.368, // Myanmar
-        3.244, // Khmer
-        2.812, // Georgian
-        1.834, // Armenian
+        3.245, // Khmer
+        2.809, // Georgian
+        1.832, // Armenian
         2.941, // Ethiopic
-        0.325, // hiragana
-        0.366, // katakana
-        1.078, // common Han
-        2.157, // middling Han
-        2.883, // rare Han
-        1.929, // common Hangul
-        2.158, // rare Hangul
-        0.820, // common marks beyond ASCII
-        0.852, // other marks
-        1.549, // emoji
-        0.615, // other
+        0.287, // hiragana
+        0.370, // katakana
+        0.960, // common Han
+        1.668, // frequent Han
+        2.101, // middling Han
+        2.995, // rare Han
+        1.928, // common Hangul
+        2.147, // rare Hangul
+        0.832, // common marks beyond ASCII
+        0.844, // other marks
+        1.579, // emoji
+        0.609, // other
     ]),
     ("o200k_1d", [
         0.000, // constant
@@ -75,54 +76,55 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // borrowed count
         0.820, // words
         0.172, // letters beyond five
-        1.027, // rare letter pairs
-        -0.003, // capitals in a row
-        0.001, // words after a mark
-        1.059, // digits
-        0.170, // groups of digits
-        1.205, // digits after a space
+        1.028, // rare letter pairs
+        -0.002, // capitals in a row
+        0.002, // words after a mark
+        1.058, // digits
+        0.172, // groups of digits
+        1.207, // digits after a space
         0.000, // random runs
-        0.783, // runs of marks
+        0.782, // runs of marks
         0.000, // further marks
-        0.937, // line breaks
-        1.146, // runs of spaces
-        -0.034, // words beyond Latin
-        0.039, // letters beyond five beyond Latin
+        0.940, // line breaks
+        1.144, // runs of spaces
+        -0.033, // words beyond Latin
+        0.040, // letters beyond five beyond Latin
         0.060, // surprise in alphabets
         0.012, // surprise in Han and kana
         0.033, // surprise in South-East Asian
         0.063, // Latin extended
-        0.176, // Cyrillic
-        0.269, // Greek
-        0.368, // Hebrew
+        0.174, // Cyrillic
+        0.268, // Greek
+        0.367, // Hebrew
         0.317, // Arabic
-        -0.349, // diacritics
-        0.401, // Devanagari
-        0.434, // Bengali
-        0.615, // Gurmukhi
-        0.446, // Gujarati
-        1.136, // Oriya
-        0.380, // Tamil
-        0.436, // Telugu
-        0.391, // Kannada
-        0.367, // Malayalam and Sinhala
-        0.413, // Thai and Lao
-        0.690, // Myanmar
-        0.609, // Khmer
+        -0.347, // diacritics
+        0.399, // Devanagari
+        0.432, // Bengali
+        0.613, // Gurmukhi
+        0.444, // Gujarati
+        1.135, // Oriya
+        0.378, // Tamil
+        0.434, // Telugu
+        0.389, // Kannada
+        0.366, // Malayalam and Sinhala
+        0.412, // Thai and Lao
+        0.689, // Myanmar
+        0.607, // Khmer
         0.255, // Georgian
         0.256, // Armenian
-        2.074, // Ethiopic
-        0.630, // hiragana
-        0.658, // katakana
-        0.670, // common Han
-        0.765, // middling Han
-        1.737, // rare Han
-        0.549, // common Hangul
-        0.387, // rare Hangul
-        0.814, // common marks beyond ASCII
-        0.534, // other marks
+        2.073, // Ethiopic
+        0.614, // hiragana
+        0.661, // katakana
+        0.677, // common Han
+        0.580, // frequent Han
+        0.893, // middling Han
+        1.143, // rare Han
+        0.548, // common Hangul
+        0.388, // rare Hangul
+        0.817, // common marks beyond ASCII
+        0.536, // other marks
         0.000, // emoji
-        0.474, // other
+        0.473, // other
     ]),
     ("cl100k_1d", [
         0.000, // constant
@@ -130,55 +132,56 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // tools
         0.000, // images
         0.000, // borrowed count
-        0.839, // words
+        0.838, // words
         0.257, // letters beyond five
         1.072, // rare letter pairs
-        0.017, // capitals in a row
-        -0.027, // words after a mark
-        1.128, // digits
-        0.060, // groups of digits
-        0.829, // digits after a space
+        0.018, // capitals in a row
+        -0.024, // words after a mark
+        1.123, // digits
+        0.073, // groups of digits
+        0.833, // digits after a space
         0.000, // random runs
-        0.781, // runs of marks
+        0.778, // runs of marks
         0.000, // further marks
-        0.186, // line breaks
-        1.360, // runs of spaces
-        0.399, // words beyond Latin
-        0.211, // letters beyond five beyond Latin
-        0.088, // surprise in alphabets
-        0.009, // surprise in Han and kana
+        0.190, // line breaks
+        1.362, // runs of spaces
+        0.400, // words beyond Latin
+        0.213, // letters beyond five beyond Latin
+        0.089, // surprise in alphabets
+        0.001, // surprise in Han and kana
         0.000, // surprise in South-East Asian
         0.954, // Latin extended
-        0.202, // Cyrillic
-        0.737, // Greek
-        0.915, // Hebrew
-        0.653, // Arabic
+        0.198, // Cyrillic
+        0.734, // Greek
+        0.913, // Hebrew
+        0.652, // Arabic
         -0.500, // diacritics
-        1.077, // Devanagari
-        1.323, // Bengali
-        1.823, // Gurmukhi
-        1.848, // Gujarati
-        2.820, // Oriya
-        1.391, // Tamil
-        1.794, // Telugu
-        1.822, // Kannada
-        1.568, // Malayalam and Sinhala
+        1.074, // Devanagari
+        1.321, // Bengali
+        1.820, // Gurmukhi
+        1.845, // Gujarati
+        2.818, // Oriya
+        1.388, // Tamil
+        1.791, // Telugu
+        1.819, // Kannada
+        1.566, // Malayalam and Sinhala
         1.095, // Thai and Lao
         2.386, // Myanmar
         1.719, // Khmer
-        1.821, // Georgian
-        1.833, // Armenian
-        2.868, // Ethiopic
-        1.018, // hiragana
-        1.011, // katakana
-        0.907, // common Han
-        1.452, // middling Han
-        2.947, // rare Han
-        0.731, // common Hangul
-        1.391, // rare Hangul
-        0.676, // common marks beyond ASCII
-        2.146, // other marks
-        0.058, // emoji
-        0.337, // other
+        1.819, // Georgian
+        1.831, // Armenian
+        2.866, // Ethiopic
+        0.980, // hiragana
+        1.035, // katakana
+        0.894, // common Han
+        0.913, // frequent Han
+        1.790, // middling Han
+        2.465, // rare Han
+        0.729, // common Hangul
+        1.378, // rare Hangul
+        0.684, // common marks beyond ASCII
+        2.144, // other marks
+        0.077, // emoji
+        0.334, // other
     ]),
 ];
