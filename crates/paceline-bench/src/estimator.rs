@@ -11,10 +11,14 @@
 //! | `truth` | the tokenizers |
 //! | `stream` | one client of one model, request by request |
 
+mod bound;
+mod changes;
 mod documents;
 mod fit;
 mod input;
+mod job;
 mod sources;
+mod speed;
 mod stream;
 mod truth;
 
@@ -53,11 +57,14 @@ struct Section {
 }
 
 /// The sections, one a line.
-const SECTIONS: &[Section] = &[Section {
-    name: "input",
-    about: "error of the estimate of input tokens",
-    measure: input::measure,
-}];
+#[rustfmt::skip]
+const SECTIONS: &[Section] = &[
+    Section { name: "input", about: "error of the estimate, by workload", measure: input::measure },
+    Section { name: "job", about: "total of a job of 1,000 rows", measure: job::measure },
+    Section { name: "changes", about: "error after something changed", measure: changes::measure },
+    Section { name: "bound", about: "coverage of the 95 % bound", measure: bound::measure },
+    Section { name: "speed", about: "the pass and the update", measure: speed::measure },
+];
 
 /// What a section may use.
 struct Lab<'a> {

@@ -5,6 +5,7 @@
 
 mod bound;
 mod prior;
+mod total;
 
 use paceline_core::Amount;
 
@@ -12,6 +13,7 @@ use crate::features::{COUNT, Class, Features, NAMES};
 use bound::Bound;
 pub use prior::InputPrior;
 use prior::UNKNOWN_DEVIATION;
+pub use total::{JobTotal, TotalRange};
 
 /// The weights of one model's tokenizer, and how sure they are.
 #[derive(Clone, Debug)]

@@ -42,7 +42,7 @@ pub use cap::{CapError, SpendingCap};
 pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, Observed};
 pub use features::Features;
 pub use forecast::{AverageUse, Fit};
-pub use input::{InputModel, InputPrior};
+pub use input::{InputModel, InputPrior, JobTotal, TotalRange};
 pub use output::{LatencyModel, OutputModel};
 pub use prices::{MoneyError, Price, PriceTable, TicksPerInput, TicksPerOutput, parse_usd};
 pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
