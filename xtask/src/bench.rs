@@ -8,7 +8,7 @@ mod admission;
 mod chance;
 mod estimator;
 mod limiter;
-mod linked;
+pub(crate) mod linked;
 mod row;
 mod run;
 

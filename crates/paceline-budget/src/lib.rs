@@ -26,7 +26,12 @@
 //! | [`AverageUse`] | how many more requests fit |
 //! | [`Record`] | the account of every attempt: intent, then outcome |
 //!
-//! It reads no clock, does no I/O and makes no call. There are no features.
+//! It reads no clock, does no I/O and makes no call.
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `tiktoken` | off | `O200k`, a public tokenizer as one more witness beside the classes |
+//! | `kitoken` | off | `TokenizerFile`, a SentencePiece or tiktoken file of the user's |
 
 mod cap;
 mod estimate;
@@ -37,15 +42,22 @@ mod output;
 mod prices;
 mod record;
 pub mod tiers;
+mod tokenizer;
 
 pub use cap::{CapError, SpendingCap};
-pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, Observed};
+pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, EstimatorState, Observed};
 pub use features::Features;
 pub use forecast::{AverageUse, Fit};
-pub use input::{InputModel, InputPrior, JobTotal, TotalRange};
+pub use input::{InputModel, InputPrior, InputState, JobTotal, StateError, TotalRange};
 pub use output::{LatencyModel, OutputModel};
 pub use prices::{MoneyError, Price, PriceTable, TicksPerInput, TicksPerOutput, parse_usd};
 pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
+
+#[cfg(feature = "tiktoken")]
+pub use tokenizer::O200k;
+pub use tokenizer::Tokenizer;
+#[cfg(feature = "kitoken")]
+pub use tokenizer::TokenizerFile;
 
 /// For the program that fits the tables of this crate; no part of its promises.
 #[doc(hidden)]

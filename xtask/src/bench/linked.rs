@@ -30,7 +30,7 @@ const UNITS: [&str; 13] = [
 ];
 
 /// Runs a program of `paceline-bench`, which shows what it has to say.
-pub(super) fn start(workspace: &Workspace, program: &str, arguments: &[OsString]) -> Outcome {
+pub(crate) fn start(workspace: &Workspace, program: &str, arguments: &[OsString]) -> Outcome {
     let mut cargo = workspace.cargo();
     cargo.args(["run", "--release", "--locked", "-p", "paceline-bench", "--bin", program, "--"]);
     cargo.args(arguments);

@@ -4,7 +4,7 @@
 //! request's residual is its own, so it evens out. Invariant: low <= expected <= high.
 
 use super::{InputModel, ceil, dot, multiply};
-use crate::features::{COUNT, FIRST_OF_TEXT, Features};
+use crate::features::{COUNT, Class, FIRST_OF_TEXT, Features};
 
 /// The requests of a job, added up.
 ///
@@ -42,7 +42,10 @@ pub struct TotalRange {
 const SIDES: f64 = 1.96;
 /// What is left out of the model is partly alike in all requests: a share of the residual's
 /// variance that does not even out.
-const ALIKE: f64 = 0.04;
+const ALIKE: f64 = 0.2;
+
+/// The logarithm of the widest factor to either side.
+const MOST_ASIDE: f64 = 5.0;
 
 impl Default for JobTotal {
     fn default() -> Self {
@@ -71,6 +74,11 @@ impl JobTotal {
         self.requests
     }
 
+    /// Whether another tokenizer counted too.
+    pub(super) fn is_borrowing(&self) -> bool {
+        self.sums[Class::Borrowed as usize] > 0.0
+    }
+
     /// The sum of squares of the requests' shares in the whole: 1/n where all are alike.
     fn concentration(&self) -> f64 {
         let alike = 1.0 / self.requests.max(1) as f64;
@@ -88,9 +96,10 @@ impl InputModel {
         let each = super::noise(mean / least.max(1.0)) * mean * mean;
         let own = each * (job.concentration() + ALIKE);
         let deviation = (unknown + own).sqrt();
-        let aside =
-            if deviation.is_finite() { SIDES * self.bound.scale() * deviation } else { 1e15 };
-        let low = (mean - aside).max(least).min(mean);
-        TotalRange { expected: ceil(mean), low: low.floor() as u64, high: ceil(mean + aside) }
+        // A factor rather than an amount: a weight is as easily half as twice what was believed.
+        let aside = SIDES * self.bound.scale() * deviation / mean.max(1.0);
+        let factor = if aside.is_finite() { aside.min(MOST_ASIDE).exp() } else { MOST_ASIDE.exp() };
+        let low = (mean / factor).max(least).min(mean);
+        TotalRange { expected: ceil(mean), low: low.floor() as u64, high: ceil(mean * factor) }
     }
 }
