@@ -88,7 +88,8 @@ const PIECE: usize = 64 << 10;
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        let end = rest.floor_char_boundary(PIECE.min(rest.len()));
+        let most = PIECE.min(rest.len());
+        let end = (0..=most).rev().find(|end| rest.is_char_boundary(*end))?;
         let (piece, after) = rest.split_at_checked(end)?;
         rest = after;
         (!piece.is_empty()).then_some(piece)
