@@ -31,7 +31,6 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `tiktoken` | off | `O200k`, a public tokenizer as one more witness beside the classes |
-//! | `kitoken` | off | `TokenizerFile`, a SentencePiece or tiktoken file of the user's |
 
 mod cap;
 mod estimate;
@@ -56,8 +55,6 @@ pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Record
 #[cfg(feature = "tiktoken")]
 pub use tokenizer::O200k;
 pub use tokenizer::Tokenizer;
-#[cfg(feature = "kitoken")]
-pub use tokenizer::TokenizerFile;
 
 /// For the program that fits the tables of this crate; no part of its promises.
 #[doc(hidden)]

@@ -39,12 +39,12 @@ pub struct TotalRange {
 }
 
 /// Deviations to both sides of 95 %, once something was learned and before: what is believed
-/// beforehand comes of three tokenizers, and Student's quantile of three samples is that wide.
+/// beforehand comes of three tokenizers, and Student's quantile at three degrees is that wide.
 const SIDES: f64 = 1.96;
-const SIDES_BEFORE: f64 = 4.30;
+const SIDES_BEFORE: f64 = 3.18;
 /// What is left out of the model is partly alike in all requests: a share of the residual's
 /// variance that does not even out.
-const ALIKE: f64 = 0.2;
+const ALIKE: f64 = 0.1;
 
 /// The logarithm of the widest factor to either side.
 const MOST_ASIDE: f64 = 5.0;

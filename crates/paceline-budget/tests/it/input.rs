@@ -140,7 +140,7 @@ fn a_state_is_a_few_kilobytes_and_goes_on_as_it_was() {
     let mut model = InputModel::new(100.0, 80.0);
     error_after(&mut model, 100);
     let text = kept(&model.state()).to_string();
-    assert!(text.len() < 40_000, "{}", text.len());
+    assert!(text.len() < 20_000, "{}", text.len());
     let state = serde_json::from_str(&text).expect("what was written");
     let mut again = InputModel::restore(&state).expect("what was learned");
     for number in 0..50 {
