@@ -38,6 +38,8 @@ pub struct InputModel {
     lost: u32,
     /// Whether being lost was met by another hidden text, and it is not yet known to have helped.
     restarted: bool,
+    /// Classes that were met in what was learned from.
+    met: [bool; COUNT],
     learned: u64,
 }
 
@@ -84,6 +86,7 @@ impl InputModel {
             beyond: 0,
             lost: 0,
             restarted: false,
+            met: [false; COUNT],
             learned: 0,
         }
     }
@@ -130,6 +133,7 @@ impl InputModel {
         let signed = residual / expected.sqrt();
         let standardised = signed.abs();
         self.learned += 1;
+        self.met.iter_mut().zip(x).for_each(|(met, x)| *met |= x != 0.0);
         self.bound.learn(signed);
         self.watch(standardised);
         // One absurd answer pulls no harder than one at the edge of belief; a second one in a
