@@ -143,9 +143,8 @@ impl InputModel {
         let variance = expected * doubt;
         for i in 0..COUNT {
             self.weights[i] += gain[i] / variance * residual;
-            for j in 0..COUNT {
-                self.covariance[i][j] -= gain[i] * gain[j] / variance;
-            }
+            let pull = gain[i] / variance;
+            self.covariance[i].iter_mut().zip(gain).for_each(|(value, gain)| *value -= pull * gain);
             self.covariance[i][i] += DRIFT * self.prior.covariance[i][i];
         }
         let factor = mean / (actual as f64).max(1.0);
@@ -230,8 +229,13 @@ fn dot(a: &[f64; COUNT], b: &[f64; COUNT]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+/// A symmetric matrix times a vector of which most is zero.
 fn multiply(matrix: &Matrix, vector: &[f64; COUNT]) -> [f64; COUNT] {
-    std::array::from_fn(|row| dot(&matrix[row], vector))
+    let mut product = [0.0; COUNT];
+    for (row, value) in matrix.iter().zip(vector).filter(|(_, value)| **value != 0.0) {
+        product.iter_mut().zip(row).for_each(|(sum, weight)| *sum += weight * value);
+    }
+    product
 }
 
 /// Up to the next whole number; the cast saturates, and takes what is no number as 0.
