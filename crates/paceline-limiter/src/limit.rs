@@ -117,6 +117,9 @@ pub enum LimitError {
     /// [`ChargeRule::Flow`] needs a quota that comes back, and its rolling window, so no
     /// [`Pacing::Bucket`].
     FlowWithoutWindow,
+    /// There is a limit of the same key, dimension and refill, which only
+    /// [`Limiter::replace`](crate::Limiter::replace) replaces.
+    AlreadyThere,
     /// More limits than the limiter takes.
     TooManyLimits {
         /// How many it takes.
@@ -291,7 +294,7 @@ impl LimitError {
             Self::DelayTooLong { .. } => "delay",
             Self::PacedWithoutRefill | Self::PacedInFlight => "pacing",
             Self::FlowWithoutWindow => "rule",
-            Self::TooManyLimits { .. } => "limits",
+            Self::TooManyLimits { .. } | Self::AlreadyThere => "limits",
         }
     }
 }
@@ -313,6 +316,9 @@ impl fmt::Display for LimitError {
             Self::FlowWithoutWindow => f.write_str(
                 "the rule `Flow` needs a quota that comes back, behind a pacer or none, not a bucket",
             ),
+            Self::AlreadyThere => {
+                f.write_str("there is a limit of the same key, dimension and refill")
+            }
             Self::TooManyLimits { most } => write!(f, "a limiter takes {most} limits at most"),
         }
     }

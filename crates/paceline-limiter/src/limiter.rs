@@ -123,14 +123,25 @@ impl Limiter {
         Ok(self)
     }
 
-    /// Adds a limit, or replaces the one of the same key, dimension and refill: what that one has
-    /// counted stays counted.
+    /// Adds a limit.
     ///
     /// # Errors
-    /// [`LimitError`] where the limit contradicts itself, or where there are
+    /// [`LimitError`] where the limit contradicts itself, where there is one of the same key,
+    /// dimension and refill, which takes [`Limiter::replace`], or where there are
     /// [`Limiter::MAX_LIMITS`] already.
     pub fn add(&mut self, limit: Limit) -> Result<(), LimitError> {
-        self.limits.add(limit, self.now)
+        self.limits.add(limit)
+    }
+
+    /// Replaces the limit of the same key, dimension and refill, or adds it where there is none.
+    /// What the old one has counted stays counted, and nothing is free that was not before, but
+    /// for what a higher amount allows.
+    ///
+    /// # Errors
+    /// As [`Limiter::add`], but for the limit that is there.
+    pub fn replace(&mut self, limit: Limit, now: Instant) -> Result<(), LimitError> {
+        let now = self.advance(now);
+        self.limits.replace(limit, now)
     }
 
     /// Changes how much a limit allows, at once. Those who wait are judged anew at the next
@@ -308,8 +319,8 @@ impl Limiter {
     /// Counts a call that was made at `at` and that this limiter did not admit, such as one from
     /// before a restart: its upper amounts, in every limit that counts it. `at` may lie ahead of
     /// now, for calls that the server may not have counted yet.
-    pub fn record_past(&mut self, demand: &Demand, at: Instant) {
-        let now = self.now;
+    pub fn record_past(&mut self, demand: &Demand, at: Instant, now: Instant) {
+        let now = self.advance(now);
         self.limits.each_counting(demand, |state, amount| state.record_past(amount, at, now));
     }
 

@@ -212,9 +212,9 @@ fn what_the_server_says_is_left_only_ever_tightens() {
 fn the_past_counts() {
     let mut limiter =
         limiter([per_minute(Dimension::TotalTokens, 100), per_minute(Dimension::Requests, 2)]);
-    limiter.record_past(&tokens(70, 70), at(1_000));
+    limiter.record_past(&tokens(70, 70), at(1_000), at(30_000));
     assert!(limiter.try_acquire(&tokens(31, 31), at(30_000)).is_err());
-    limiter.record_past(&tokens(0, 0), at(29_000));
+    limiter.record_past(&tokens(0, 0), at(29_000), at(30_000));
     let Err(Refusal::NotUntil(blocked)) = limiter.try_acquire(&tokens(1, 1), at(30_000)) else {
         panic!("two requests are counted");
     };
