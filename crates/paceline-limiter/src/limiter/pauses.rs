@@ -21,6 +21,21 @@ struct Pause {
     is_on: bool,
 }
 
+/// A pause, as it was saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct SavedPause {
+    /// Whose calls it holds.
+    pub key: LimitKey,
+    /// Of which dimension, where it does not hold all.
+    pub dimension: Option<Dimension>,
+    /// How long from the moment of saving.
+    pub left: Duration,
+    /// Whether one call is to go ahead alone when it is over.
+    pub probes: bool,
+}
+
 impl Pauses {
     /// Pauses what `key` counts.
     pub(crate) fn add(&mut self, key: &LimitKey, dimension: Option<Dimension>, until: Instant) {
@@ -53,6 +68,34 @@ impl Pauses {
         let before = self.0.len();
         self.0.retain(|pause| pause.key != *key || pause.dimension != dimension);
         self.0.len() < before
+    }
+
+    /// What a restart needs. A pause until [`Instant::MAX`] says that this process is to admit
+    /// nothing more, and is not for the next one.
+    pub(crate) fn save(&self, now: Instant) -> Vec<SavedPause> {
+        let matters = |pause: &&Pause| {
+            pause.is_on && (pause.until > now || pause.probes) && pause.until < Instant::MAX
+        };
+        let saved = |pause: &Pause| SavedPause {
+            key: pause.key.clone(),
+            dimension: pause.dimension,
+            left: pause.until.since(now),
+            probes: pause.probes,
+        };
+        self.0.iter().filter(matters).map(saved).collect()
+    }
+
+    /// Pauses what was paused `elapsed` ago, for as long as was left.
+    pub(crate) fn restore(&mut self, saved: &[SavedPause], elapsed: Duration, now: Instant) {
+        for pause in saved {
+            let left = pause.left.saturating_sub(elapsed);
+            if !left.is_zero() || pause.probes {
+                self.add(&pause.key, pause.dimension, now + left);
+            }
+            if pause.probes {
+                self.probe(&pause.key, pause.dimension, now);
+            }
+        }
     }
 
     /// Whether none is in force.
