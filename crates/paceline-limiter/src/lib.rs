@@ -108,7 +108,7 @@ pub use limit::{ChargeRule, Limit, LimitError, Pacing};
 pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, SavedPause, Served};
 pub use profile::Profile;
 pub use queue::{FairShare, Overtaking, QueuePolicy, QueuePolicyError, Ticket};
-pub use snapshot::{Binds, LimitSnapshot, Snapshot};
+pub use snapshot::{Binds, LimitSnapshot, PauseSnapshot, Snapshot};
 pub use state::{SavedDelay, SavedLimit};
 
 /// The examples of the README, compiled and run.

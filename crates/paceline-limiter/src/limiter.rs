@@ -314,6 +314,9 @@ impl Limiter {
                 queue.cancel(share);
             }
         });
+        if cancelled.is_some() {
+            self.limits.pauses.cancelled(receipt.number());
+        }
         cancelled.is_some()
     }
 
@@ -334,8 +337,8 @@ impl Limiter {
         until: Instant,
         now: Instant,
     ) {
-        self.advance(now);
-        self.limits.pauses.add(key, dimension, until);
+        let now = self.advance(now);
+        self.limits.pauses.add(key, dimension, until, now);
     }
 
     /// Ends the pause of exactly this key and dimension. `false` where there is none.
@@ -356,6 +359,7 @@ impl Limiter {
         Snapshot {
             at: now,
             limits: self.limits.iter().map(|state| state.snapshot(now)).collect(),
+            pauses: self.limits.pauses.snapshot(now),
             waiting: self.queue.len(),
             blocked,
             in_flight: self.limits.calls.len(),

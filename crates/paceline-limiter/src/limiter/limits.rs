@@ -139,10 +139,11 @@ impl Limits {
         }
         call.admitted_ns = now.as_nanos();
         call.latest_ns = demand.completion().map_or(0, |range| nanos(range.latest()));
+        let number = opening.take();
         if !pauses.is_none() {
-            pauses.admitted(demand, now);
+            pauses.admitted(demand, number, now);
         }
-        Some(opening.take())
+        Some(number)
     }
 
     /// Why the demand is not admitted now; `None` where it is.

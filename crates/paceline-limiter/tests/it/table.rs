@@ -244,3 +244,27 @@ fn a_foreign_receipt_changes_nothing() {
     assert!(!one.cancel_unsent(foreign, at(0)));
     assert!(one.try_acquire(&tokens(1, 1), at(0)).is_err());
 }
+
+#[test]
+fn a_call_that_went_ahead_after_a_pause_and_never_left_leaves_no_trace() {
+    let mut limiter = limiter([per_minute(Dimension::TotalTokens, 100)]);
+    let refused = Observation::Refused {
+        key: LimitKey::All,
+        dimension: None,
+        actual: None,
+        limit: None,
+        receipt: None,
+    };
+    limiter.observe(&refused, at(0));
+    limiter.pause_until(&LimitKey::All, None, at(1_000), at(0));
+    let before = limiter.snapshot(at(1_100));
+    assert_eq!((before.pauses[0].until, before.pauses[0].probes), (at(1_000), true));
+    let ahead = limiter.try_acquire(&tokens(1, 1), at(1_100)).expect("one goes ahead");
+    let during = limiter.snapshot(at(1_100));
+    assert_eq!((during.pauses[0].until, during.pauses[0].probes), (at(1_350), false));
+    assert!(limiter.try_acquire(&tokens(1, 1), at(1_100)).is_err(), "the others wait for it");
+    assert!(limiter.cancel_unsent(ahead, at(1_100)));
+    assert_eq!(limiter.snapshot(at(1_100)), before);
+    assert!(limiter.try_acquire(&tokens(1, 1), at(1_100)).is_ok(), "another one goes ahead");
+    assert!(limiter.try_acquire(&tokens(1, 1), at(1_100)).is_err());
+}
