@@ -190,6 +190,11 @@ impl Limit {
         self
     }
 
+    /// A quota that a limit can have: of [`Limit::MAX_AMOUNT`] at most.
+    pub(crate) fn bounded(quota: Quota) -> Quota {
+        quota.with_limit(quota.limit().min(MAX))
+    }
+
     /// Whose calls it counts.
     pub const fn key(&self) -> &LimitKey {
         &self.key
@@ -325,6 +330,9 @@ impl fmt::Display for LimitError {
 }
 
 impl std::error::Error for LimitError {}
+
+/// The largest amount.
+const MAX: NonZeroU64 = NonZeroU64::MIN.saturating_add(Limit::MAX_AMOUNT - 1);
 
 /// One tick of the timer that wakes a waiter: 1 ms, and as much again for the wake-up.
 const TICK: Duration = Duration::from_millis(2);

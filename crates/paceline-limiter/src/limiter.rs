@@ -146,8 +146,9 @@ impl Limiter {
     }
 
     /// Changes how much a limit allows, at once. Those who wait are judged anew at the next
-    /// [`Limiter::poll`]. A raise mints no burst; a cut keeps what was admitted. `false` where
-    /// there is no limit of this key, dimension and refill.
+    /// [`Limiter::poll`]. A raise mints no burst; a cut keeps what was admitted. A burst stays the
+    /// same part of the limit. More than [`Limit::MAX_AMOUNT`] counts as that. `false` where there
+    /// is no limit of this key, dimension and refill.
     pub fn set_limit(
         &mut self,
         key: &LimitKey,
@@ -157,6 +158,7 @@ impl Limiter {
     ) -> bool {
         let now = self.advance(now);
         let Some(state) = self.limits.find(key, dimension, quota) else { return false };
+        let quota = Limit::bounded(quota);
         if state.limit().quota() != quota {
             state.set_quota(quota, now);
         }

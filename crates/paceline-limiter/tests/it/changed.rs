@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use paceline_core::{Amount, Demand, Dimension, Instant, LimitKey, Quota};
-use paceline_limiter::{Limit, LimitError, Limiter, Pacing};
+use paceline_core::{Amount, Demand, Dimension, Instant, LimitKey, Observation, Quota};
+use paceline_limiter::{Limit, LimitError, Limiter, Pacing, Profile};
 
 const UNITS: Dimension = Dimension::TotalTokens;
 
@@ -61,6 +61,47 @@ fn the_past_is_told_at_the_present_moment() {
     limiter.record_past(&units(7), at(30), at(150));
     limiter.record_past(&units(2), at(149), at(150));
     assert_eq!(limiter.snapshot(at(150)).limits[0].used, 2);
+}
+
+const PACINGS: [Pacing; 4] =
+    [Pacing::None, Pacing::Even, Pacing::Bucket, Pacing::Burst(NonZeroU64::MIN.saturating_add(49))];
+
+#[test]
+fn a_limit_that_is_set_is_bounded_and_mints_nothing() {
+    for pacing in PACINGS {
+        let mut limiter = Limiter::new();
+        limiter.add(per_minute(100).paced(pacing)).expect("a legal limit");
+        let before = admitted(&mut limiter, 200, at(60));
+        let set = |limiter: &mut Limiter, most| {
+            let quota = Quota::per_minute(not_zero(most));
+            assert!(limiter.set_limit(&LimitKey::All, UNITS, quota, at(60)));
+            limiter.snapshot(at(60)).limits[0].quota.limit().get()
+        };
+        assert_eq!(set(&mut limiter, u64::MAX), Limit::MAX_AMOUNT, "{pacing:?}");
+        let all = Demand::new().with(UNITS, Amount::exact(Limit::MAX_AMOUNT));
+        let refused = limiter.try_acquire(&all, at(60));
+        assert!(refused.is_err(), "{pacing:?} has counted {before} and admits all");
+        // Below the burst that was stated, and back.
+        assert_eq!(set(&mut limiter, 2), 2);
+        assert_eq!(set(&mut limiter, 100), 100);
+        let after = admitted(&mut limiter, 200, at(60));
+        let most = if pacing == Pacing::Even { 1 } else { 100 };
+        assert!(before + after <= most, "{pacing:?}: {before} and {after}");
+    }
+}
+
+#[test]
+fn a_limit_that_is_stated_is_bounded_in_every_profile() {
+    for profile in [Profile::Grok, Profile::Smooth, Profile::Burst, Profile::Bucket] {
+        let mut limiter = Limiter::new().with_profile(profile);
+        for dimension in [Dimension::Requests, UNITS, Dimension::InFlight] {
+            let quota = Quota::per_minute(not_zero(u64::MAX));
+            limiter.observe(&Observation::Stated { key: LimitKey::All, dimension, quota }, at(0));
+        }
+        let seen = limiter.snapshot(at(0)).limits;
+        assert_eq!(seen.len(), 3, "{profile:?}");
+        assert!(seen.iter().all(|limit| limit.quota.limit().get() == Limit::MAX_AMOUNT));
+    }
 }
 
 #[cfg(feature = "clock")]
