@@ -338,7 +338,9 @@ impl Flow {
     }
 
     /// Goes on with the credit of so long ago, where that is less than what it has.
-    pub(crate) fn go_on_with(&mut self, credit: i128, ago: u64) {
+    pub(crate) fn go_on_with(&mut self, credit: i128, ago: u64, now: Instant) {
+        // What it began with was not there all the time before.
+        self.advance(now);
         let own = self.credit.level();
         self.credit.set_level(credit);
         self.credit.refill(ago);

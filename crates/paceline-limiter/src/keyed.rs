@@ -419,6 +419,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
         Some(Snapshot {
             at: now,
             limits: self.states(place).iter_mut().flatten().map(|s| s.snapshot(now)).collect(),
+            pauses: Vec::new(),
             waiting: 0,
             blocked: None,
             in_flight: self.keys.in_flight(place) as usize,

@@ -105,11 +105,11 @@ mod window;
 pub use flow::{SavedClass, SavedFlow};
 pub use keyed::{KeyedError, KeyedLimiter};
 pub use limit::{ChargeRule, Limit, LimitError, Pacing};
-pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, Served};
+pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, SavedPause, Served};
 pub use profile::Profile;
 pub use queue::{FairShare, Overtaking, QueuePolicy, QueuePolicyError, Ticket};
-pub use snapshot::{Binds, LimitSnapshot, Snapshot};
-pub use state::SavedLimit;
+pub use snapshot::{Binds, LimitSnapshot, PauseSnapshot, Snapshot};
+pub use state::{SavedDelay, SavedLimit};
 
 /// The examples of the README, compiled and run.
 #[cfg(doctest)]

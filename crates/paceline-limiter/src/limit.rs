@@ -117,6 +117,9 @@ pub enum LimitError {
     /// [`ChargeRule::Flow`] needs a quota that comes back, and its rolling window, so no
     /// [`Pacing::Bucket`].
     FlowWithoutWindow,
+    /// There is a limit of the same key, dimension and refill, which only
+    /// [`Limiter::replace`](crate::Limiter::replace) replaces.
+    AlreadyThere,
     /// More limits than the limiter takes.
     TooManyLimits {
         /// How many it takes.
@@ -185,6 +188,11 @@ impl Limit {
         }
         self.quota = quota;
         self
+    }
+
+    /// A quota that a limit can have: of [`Limit::MAX_AMOUNT`] at most.
+    pub(crate) fn bounded(quota: Quota) -> Quota {
+        quota.with_limit(quota.limit().min(MAX))
     }
 
     /// Whose calls it counts.
@@ -291,7 +299,7 @@ impl LimitError {
             Self::DelayTooLong { .. } => "delay",
             Self::PacedWithoutRefill | Self::PacedInFlight => "pacing",
             Self::FlowWithoutWindow => "rule",
-            Self::TooManyLimits { .. } => "limits",
+            Self::TooManyLimits { .. } | Self::AlreadyThere => "limits",
         }
     }
 }
@@ -313,12 +321,18 @@ impl fmt::Display for LimitError {
             Self::FlowWithoutWindow => f.write_str(
                 "the rule `Flow` needs a quota that comes back, behind a pacer or none, not a bucket",
             ),
+            Self::AlreadyThere => {
+                f.write_str("there is a limit of the same key, dimension and refill")
+            }
             Self::TooManyLimits { most } => write!(f, "a limiter takes {most} limits at most"),
         }
     }
 }
 
 impl std::error::Error for LimitError {}
+
+/// The largest amount.
+const MAX: NonZeroU64 = NonZeroU64::MIN.saturating_add(Limit::MAX_AMOUNT - 1);
 
 /// One tick of the timer that wakes a waiter: 1 ms, and as much again for the wake-up.
 const TICK: Duration = Duration::from_millis(2);

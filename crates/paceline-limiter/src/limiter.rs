@@ -25,6 +25,7 @@ mod saved;
 
 pub(crate) use limits::Limits;
 pub use observe::MAX_WIDENED;
+pub use pauses::SavedPause;
 pub use queued::Served;
 pub use saved::{Restored, Saved};
 
@@ -123,19 +124,31 @@ impl Limiter {
         Ok(self)
     }
 
-    /// Adds a limit, or replaces the one of the same key, dimension and refill: what that one has
-    /// counted stays counted.
+    /// Adds a limit.
     ///
     /// # Errors
-    /// [`LimitError`] where the limit contradicts itself, or where there are
+    /// [`LimitError`] where the limit contradicts itself, where there is one of the same key,
+    /// dimension and refill, which takes [`Limiter::replace`], or where there are
     /// [`Limiter::MAX_LIMITS`] already.
     pub fn add(&mut self, limit: Limit) -> Result<(), LimitError> {
-        self.limits.add(limit, self.now)
+        self.limits.add(limit)
+    }
+
+    /// Replaces the limit of the same key, dimension and refill, or adds it where there is none.
+    /// What the old one has counted stays counted, and nothing is free that was not before, but
+    /// for what a higher amount allows.
+    ///
+    /// # Errors
+    /// As [`Limiter::add`], but for the limit that is there.
+    pub fn replace(&mut self, limit: Limit, now: Instant) -> Result<(), LimitError> {
+        let now = self.advance(now);
+        self.limits.replace(limit, now)
     }
 
     /// Changes how much a limit allows, at once. Those who wait are judged anew at the next
-    /// [`Limiter::poll`]. A raise mints no burst; a cut keeps what was admitted. `false` where
-    /// there is no limit of this key, dimension and refill.
+    /// [`Limiter::poll`]. A raise mints no burst; a cut keeps what was admitted. A burst stays the
+    /// same part of the limit. More than [`Limit::MAX_AMOUNT`] counts as that. `false` where there
+    /// is no limit of this key, dimension and refill.
     pub fn set_limit(
         &mut self,
         key: &LimitKey,
@@ -145,6 +158,7 @@ impl Limiter {
     ) -> bool {
         let now = self.advance(now);
         let Some(state) = self.limits.find(key, dimension, quota) else { return false };
+        let quota = Limit::bounded(quota);
         if state.limit().quota() != quota {
             state.set_quota(quota, now);
         }
@@ -302,14 +316,17 @@ impl Limiter {
                 queue.cancel(share);
             }
         });
+        if cancelled.is_some() {
+            self.limits.pauses.cancelled(receipt.number());
+        }
         cancelled.is_some()
     }
 
     /// Counts a call that was made at `at` and that this limiter did not admit, such as one from
     /// before a restart: its upper amounts, in every limit that counts it. `at` may lie ahead of
     /// now, for calls that the server may not have counted yet.
-    pub fn record_past(&mut self, demand: &Demand, at: Instant) {
-        let now = self.now;
+    pub fn record_past(&mut self, demand: &Demand, at: Instant, now: Instant) {
+        let now = self.advance(now);
         self.limits.each_counting(demand, |state, amount| state.record_past(amount, at, now));
     }
 
@@ -322,8 +339,8 @@ impl Limiter {
         until: Instant,
         now: Instant,
     ) {
-        self.advance(now);
-        self.limits.pauses.add(key, dimension, until);
+        let now = self.advance(now);
+        self.limits.pauses.add(key, dimension, until, now);
     }
 
     /// Ends the pause of exactly this key and dimension. `false` where there is none.
@@ -344,6 +361,7 @@ impl Limiter {
         Snapshot {
             at: now,
             limits: self.limits.iter().map(|state| state.snapshot(now)).collect(),
+            pauses: self.limits.pauses.snapshot(now),
             waiting: self.queue.len(),
             blocked,
             in_flight: self.limits.calls.len(),

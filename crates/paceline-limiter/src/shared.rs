@@ -222,7 +222,7 @@ impl<A: Alarm> State<A> {
     /// Sets the alarm of the first in the queue, or as long as that one has never been polled, of
     /// another.
     fn arm(&mut self, now: Instant, me: Option<Ticket>, wake: &mut Vec<Waker>) {
-        let Some(head) = self.limiter.head() else {
+        let Some(head) = self.limiter.head(now) else {
             self.armed = None;
             return;
         };

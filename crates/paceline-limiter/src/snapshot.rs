@@ -14,12 +14,28 @@ pub struct Snapshot {
     pub at: Instant,
     /// Every limit, in the order in which they were added.
     pub limits: Vec<LimitSnapshot>,
+    /// Every pause that holds anybody, or after which one call goes ahead alone.
+    pub pauses: Vec<PauseSnapshot>,
     /// How many calls wait.
     pub waiting: usize,
     /// What the first of them waits for.
     pub blocked: Option<Blocked>,
     /// How many calls are admitted and not yet settled.
     pub in_flight: usize,
+}
+
+/// A pause at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PauseSnapshot {
+    /// Whose calls it holds.
+    pub key: LimitKey,
+    /// Of which dimension; `None`: of all.
+    pub dimension: Option<Dimension>,
+    /// Until when: it ends at that moment.
+    pub until: Instant,
+    /// Whether one call goes ahead alone then, and the others wait up to 250 ms for what becomes of it.
+    pub probes: bool,
 }
 
 /// One limit at one moment. Amounts are in the unit of its dimension.

@@ -25,7 +25,7 @@ mod saved;
 mod start;
 
 pub(crate) use refused::Refused;
-pub use saved::SavedLimit;
+pub use saved::{SavedDelay, SavedLimit};
 
 /// A limit and all that it has seen.
 ///

@@ -97,9 +97,9 @@ impl<C: Clock> SharedLimiter<C> {
     /// Adds a limit, or replaces the one of the same key, dimension and refill.
     ///
     /// # Errors
-    /// As [`Limiter::add`].
+    /// As [`Limiter::replace`].
     pub fn add(&self, limit: Limit) -> Result<(), LimitError> {
-        self.0.change(|limiter, _| limiter.add(limit))
+        self.0.change(|limiter, now| limiter.replace(limit, now))
     }
 
     /// Changes how much a limit allows; see [`Limiter::set_limit`].
@@ -128,7 +128,7 @@ impl<C: Clock> SharedLimiter<C> {
 
     /// Counts a call of the past; see [`Limiter::record_past`].
     pub fn record_past(&self, demand: &Demand, at: Instant) {
-        self.0.change(|limiter, _| limiter.record_past(demand, at));
+        self.0.change(|limiter, now| limiter.record_past(demand, at, now));
     }
 
     /// The state of every limit.

@@ -5,12 +5,15 @@ use std::time::Duration;
 use paceline_core::{Dimension, Instant, LimitKey, Observation, Receipt};
 
 use super::{Limiter, Limits};
+use crate::limit::{Limit, LimitError};
 use crate::state::{Charge, Refused};
 
 impl Limiter {
     /// Takes in what was learned about a limit.
     ///
-    /// A stated limit that is not known yet is created as the profile keeps it. Where a
+    /// A stated limit that is not known yet is created as the profile keeps it, with
+    /// [`Limit::MAX_AMOUNT`] at most; where there are [`Limiter::MAX_LIMITS`] already, its key goes
+    /// without. Where a
     /// refusal says what the server had counted, the count is raised to that. Where our own count
     /// had not reached the limit, others are reckoned with from then on: less is in force until
     /// time, or what the server says is left, shows that there is more; and the delay bound is
@@ -27,9 +30,11 @@ impl Limiter {
             Observation::Stated { key, dimension, quota }
                 if !self.set_limit(key, *dimension, *quota, now) =>
             {
-                let limit = self.profile.limit(key.clone(), *dimension, *quota, self.delay);
-                // The profile makes legal limits; past `MAX_LIMITS` further keys go without.
-                let _ = self.add(limit);
+                let quota = Limit::bounded(*quota);
+                let limit = self.profile.limit(key.clone(), *dimension, quota, self.delay);
+                let added = self.add(limit);
+                // What else a limit can contradict, a profile's does not.
+                debug_assert!(matches!(added, Ok(()) | Err(LimitError::TooManyLimits { .. })));
             }
             Observation::Unlimited { key, dimension, refill } => {
                 self.limits.remove(key, *dimension, |quota| quota.refill() == *refill);

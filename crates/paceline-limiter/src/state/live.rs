@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use paceline_core::{Instant, Quota, Refill};
 
+use super::saved::SavedDelay;
 use super::{Counts, LimitState, is_bucket, nanos};
 use crate::flow::Flow;
 use crate::limit::{ChargeRule, Limit};
+use crate::limiter::MAX_WIDENED;
 use crate::pacer::Pacer;
 use crate::window::Window;
 
@@ -103,6 +105,37 @@ impl LimitState {
         }
     }
 
+    /// How wide the delay bound was made, and for how long from now on.
+    pub(super) fn widened_for(&self, now: Instant) -> Option<SavedDelay> {
+        let halved_in = self.widened()?.narrows.since(now);
+        Some(SavedDelay { bound: self.limit.delay_bound(), halved_in })
+    }
+
+    /// A delay bound that was made wider before a restart, `elapsed` ago, stays so.
+    pub(super) fn restore_widened(&mut self, saved: SavedDelay, elapsed: Duration, now: Instant) {
+        let stated = self.limit.delay_bound();
+        let bound = saved.bound.min(MAX_WIDENED);
+        if bound > stated {
+            let narrows = now + saved.halved_in - elapsed;
+            self.learned().widened = Some(Widened { stated, narrows });
+            self.change(self.limit.clone().delay(bound), now);
+        }
+    }
+
+    /// The Flow that one which fell back would go on with.
+    pub(super) fn resting_flow(&self, now: Instant) -> Option<Flow> {
+        let (credit, at) = self.learned.as_ref()?.credit?;
+        let (quota, window) = (self.limit.quota(), self.limit.quota().window()?);
+        let mut flow = Flow::new(quota.limit().get(), window, self.delay());
+        flow.go_on_with(credit, nanos(now.since(at)), now);
+        Some(flow)
+    }
+
+    /// One that fell back returns with no more credit than it had at a moment.
+    pub(super) fn rest_credit(&mut self, credit: i128, at: Instant) {
+        self.learned().credit = Some((credit, at));
+    }
+
     /// The delay bound as it was before it was widened.
     pub(super) fn widened(&self) -> Option<Widened> {
         self.learned.as_ref()?.widened
@@ -172,7 +205,7 @@ impl LimitState {
                     }
                 }
                 if let Some((credit, at)) = self.learned().credit.take() {
-                    flow.go_on_with(credit, nanos(now.since(at)));
+                    flow.go_on_with(credit, nanos(now.since(at)), now);
                 }
                 self.flow = Some(Box::new(flow));
                 self.flow_number += 1;

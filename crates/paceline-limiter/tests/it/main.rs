@@ -1,7 +1,9 @@
 //! The limiter's promises, judged by a log that knows nothing of it.
 
+mod changed;
 mod deadlines;
 mod examples;
+#[cfg(feature = "clock")]
 mod keyed;
 mod laws;
 mod oracle;

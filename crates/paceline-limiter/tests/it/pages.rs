@@ -3,11 +3,12 @@
 const PROMISES: &str = include_str!("../../docs/promises.md");
 
 /// What holds the promises, where it is: tests of this binary, and those beside the code.
-const TESTS: [&str; 11] = [
+const TESTS: [&str; 12] = [
     include_str!("deadlines.rs"),
     include_str!("oracle.rs"),
     include_str!("promises.rs"),
     include_str!("restart.rs"),
+    include_str!("saved.rs"),
     include_str!("table.rs"),
     include_str!("waiting.rs"),
     include_str!("../../src/limiter/calls.rs"),

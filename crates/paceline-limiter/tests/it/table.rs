@@ -212,9 +212,9 @@ fn what_the_server_says_is_left_only_ever_tightens() {
 fn the_past_counts() {
     let mut limiter =
         limiter([per_minute(Dimension::TotalTokens, 100), per_minute(Dimension::Requests, 2)]);
-    limiter.record_past(&tokens(70, 70), at(1_000));
+    limiter.record_past(&tokens(70, 70), at(1_000), at(30_000));
     assert!(limiter.try_acquire(&tokens(31, 31), at(30_000)).is_err());
-    limiter.record_past(&tokens(0, 0), at(29_000));
+    limiter.record_past(&tokens(0, 0), at(29_000), at(30_000));
     let Err(Refusal::NotUntil(blocked)) = limiter.try_acquire(&tokens(1, 1), at(30_000)) else {
         panic!("two requests are counted");
     };
@@ -243,4 +243,28 @@ fn a_foreign_receipt_changes_nothing() {
     assert!(!one.settle(foreign, &Actual::new().with(Dimension::TotalTokens, 0), at(0)));
     assert!(!one.cancel_unsent(foreign, at(0)));
     assert!(one.try_acquire(&tokens(1, 1), at(0)).is_err());
+}
+
+#[test]
+fn a_call_that_went_ahead_after_a_pause_and_never_left_leaves_no_trace() {
+    let mut limiter = limiter([per_minute(Dimension::TotalTokens, 100)]);
+    let refused = Observation::Refused {
+        key: LimitKey::All,
+        dimension: None,
+        actual: None,
+        limit: None,
+        receipt: None,
+    };
+    limiter.observe(&refused, at(0));
+    limiter.pause_until(&LimitKey::All, None, at(1_000), at(0));
+    let before = limiter.snapshot(at(1_100));
+    assert_eq!((before.pauses[0].until, before.pauses[0].probes), (at(1_000), true));
+    let ahead = limiter.try_acquire(&tokens(1, 1), at(1_100)).expect("one goes ahead");
+    let during = limiter.snapshot(at(1_100));
+    assert_eq!((during.pauses[0].until, during.pauses[0].probes), (at(1_350), false));
+    assert!(limiter.try_acquire(&tokens(1, 1), at(1_100)).is_err(), "the others wait for it");
+    assert!(limiter.cancel_unsent(ahead, at(1_100)));
+    assert_eq!(limiter.snapshot(at(1_100)), before);
+    assert!(limiter.try_acquire(&tokens(1, 1), at(1_100)).is_ok(), "another one goes ahead");
+    assert!(limiter.try_acquire(&tokens(1, 1), at(1_100)).is_err());
 }

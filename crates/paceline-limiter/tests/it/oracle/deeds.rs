@@ -231,11 +231,11 @@ impl World {
     }
 
     pub(super) fn hear_foreign(&mut self, index: usize) {
-        self.operation += 1;
+        let now = self.operate();
         let foreign = &mut self.foreign[index];
         foreign.told = self.operation;
         let at = Instant::from_nanos((foreign.at - foreign.way).saturating_add_signed(self.offset));
-        self.limiter.record_past(&foreign.fate.demand, at);
+        self.limiter.record_past(&foreign.fate.demand, at, now);
         for watched in &mut self.watched {
             watched.books.is_complete = false;
             if watched.asked(&foreign.fate).is_none() {
