@@ -89,6 +89,8 @@ mod keyed;
 mod limit;
 mod limiter;
 mod pacer;
+#[cfg(any(feature = "clock", feature = "tokio"))]
+mod permit;
 mod profile;
 mod queue;
 mod scopes;
@@ -106,6 +108,8 @@ pub use flow::{SavedClass, SavedFlow};
 pub use keyed::{KeyedError, KeyedLimiter};
 pub use limit::{ChargeRule, Limit, LimitError, Pacing};
 pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, Served};
+#[cfg(any(feature = "clock", feature = "tokio"))]
+pub use permit::{Issuer, Permit};
 pub use profile::Profile;
 pub use queue::{FairShare, Overtaking, QueuePolicy, QueuePolicyError, Ticket};
 pub use snapshot::{Binds, LimitSnapshot, Snapshot};
