@@ -33,8 +33,10 @@ pub use keyed::SharedKeyedLimiter;
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Amount, Demand, Dimension, LimitKey, Quota, Refusal};
-/// use paceline_limiter::{Limit, Limiter, clock::SharedLimiter};
+/// use paceline_limiter::{
+///     Amount, Demand, Dimension, Limit, LimitKey, Limiter, Quota, Refusal,
+///     clock::SharedLimiter,
+/// };
 ///
 /// let limiter = SharedLimiter::new(Limiter::new());
 /// let quota = Quota::per_minute(NonZeroU64::new(2).unwrap());

@@ -35,8 +35,9 @@ pub use saved::{Restored, Saved};
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Actual, Amount, Demand, Dimension, Instant, LimitKey, Quota, Refusal};
-/// use paceline_limiter::{Limit, Limiter};
+/// use paceline_limiter::{
+///     Actual, Amount, Demand, Dimension, Instant, Limit, LimitKey, Limiter, Quota, Refusal,
+/// };
 ///
 /// let mut limiter = Limiter::new();
 /// let quota = Quota::per_minute(NonZeroU64::new(1_000).unwrap());

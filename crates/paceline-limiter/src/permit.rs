@@ -39,8 +39,10 @@ use paceline_core::{Actual, Receipt};
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Actual, Amount, Demand, Dimension, LimitKey, Quota};
-/// use paceline_limiter::{Limit, Limiter, tokio::SharedLimiter};
+/// use paceline_limiter::{
+///     Actual, Amount, Demand, Dimension, Limit, LimitKey, Limiter, Quota,
+///     tokio::SharedLimiter,
+/// };
 ///
 /// const UNITS: Dimension = Dimension::custom::<0>();
 ///

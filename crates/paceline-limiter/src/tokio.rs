@@ -43,8 +43,10 @@ use crate::sync::Arc;
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Actual, Admission, Amount, Demand, Dimension, LimitKey, Quota};
-/// use paceline_limiter::{Limit, Limiter, tokio::SharedLimiter};
+/// use paceline_limiter::{
+///     Actual, Admission, Amount, Demand, Dimension, Limit, LimitKey, Limiter, Quota,
+///     tokio::SharedLimiter,
+/// };
 ///
 /// let limiter = SharedLimiter::new(Limiter::new());
 /// let quota = Quota::per_minute(NonZeroU64::new(2).unwrap());

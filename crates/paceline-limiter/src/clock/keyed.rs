@@ -31,9 +31,10 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Amount, Demand, Dimension, LimitKey, Quota, Refusal};
-/// use paceline_limiter::clock::SharedKeyedLimiter;
-/// use paceline_limiter::{Limit, Pacing};
+/// use paceline_limiter::{
+///     Amount, Demand, Dimension, Limit, LimitKey, Pacing, Quota, Refusal,
+///     clock::SharedKeyedLimiter,
+/// };
 ///
 /// // Each address: two requests a minute.
 /// let quota = Quota::per_minute(NonZeroU64::new(2).unwrap());
