@@ -82,8 +82,10 @@ impl Limiter {
         }
     }
 
-    /// With the profile by which limits are kept that are only observed. Default:
-    /// [`Profile::Grok`].
+    /// With the profile by which limits are kept that are only observed: that nobody added, and that
+    /// [`Limiter::observe`] was told of. What is [added](Limiter::add) is kept as it says itself.
+    /// Default: [`Profile::Grok`], which is right for the xAI API and servers that count like it; for
+    /// one that is not known take [`Profile::Smooth`].
     #[must_use]
     pub const fn with_profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
