@@ -418,13 +418,16 @@ impl LimitState {
         if self.others.is_some() {
             self.note_count(now);
         }
-        let flight = self.flight(charge);
+        let (flight, over) = (self.flight(charge), self.told(end.over));
         if let Some(flow) = &mut self.flow {
             match flight {
                 // It was refused: it says nothing of what its like come to.
                 Some(flight) if end.actual == Some(0) => flow.refused(flight, now),
-                Some(flight) => flow.settle(flight, end.actual, now),
-                None => flow.record_past(used, end.over, now),
+                Some(flight) => match end.actual {
+                    Some(actual) => flow.settle(flight, actual, now),
+                    None => flow.lose(flight, over, now),
+                },
+                None => flow.record_past(used, over, now),
             }
         }
     }
@@ -478,7 +481,8 @@ impl LimitState {
 
     pub(crate) fn snapshot(&mut self, now: Instant) -> LimitSnapshot {
         self.expire(now);
-        let free = self.most.saturating_sub(self.used);
+        let pooled = self.flow.as_mut().map_or(0, |flow| narrow(flow.counted(now)));
+        let free = self.most.saturating_sub(self.used.saturating_add(pooled));
         let paced = self.pacer.as_ref().map(|pacer| pacer.conforms_at(1)).filter(|at| *at > now);
         let is_full = free == 0 && self.flow.is_none();
         let guard = is_full.then(|| self.freed_at(self.used + 1 - self.most)).flatten();
@@ -491,7 +495,7 @@ impl LimitState {
             quota: self.limit.quota(),
             rule: self.limit.rule(),
             delay_bound: self.limit.delay_bound(),
-            used: self.used - self.held,
+            used: self.used - self.held + pooled,
             held: self.held,
             free,
             next_free_at: paced.max(guard),
@@ -522,6 +526,8 @@ impl LimitState {
             self.expire(now);
         }
         match &mut self.counts {
+            // The rule that pools calls counts by itself.
+            Counts::Window(_) if self.flow.is_some() => {}
             Counts::Window(window) => self.used += window.add(at, amount),
             Counts::Spent(spent) => {
                 let added = amount.min(crate::window::MOST - *spent);
