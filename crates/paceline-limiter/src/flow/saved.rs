@@ -93,7 +93,7 @@ impl Flow {
             self.count(*amount, at.saturating_add(super::nanos(ahead)));
         }
         self.restored = saved.classes;
-        self.restored.truncate(super::CLASSES);
+        self.restored.truncate(super::classes::CLASSES);
     }
 
     /// What was saved of a class, when its first call comes.

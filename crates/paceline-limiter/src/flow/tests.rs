@@ -258,7 +258,7 @@ fn a_class_remembers_so_many_calls_and_there_are_so_many_classes() {
             flow.settle(flight, Some(101), at(1_000));
         }
     }
-    assert_eq!(flow.classes.len(), super::CLASSES);
+    assert_eq!(flow.classes.len(), super::classes::CLASSES);
     let saved = flow.save(at(1_000));
     assert!(saved.classes.iter().all(|class| class.calls.len() <= super::class::SAMPLE));
     assert_eq!(flow.in_flight(), 0);
