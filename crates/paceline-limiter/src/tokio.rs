@@ -32,6 +32,11 @@ use crate::sync::Arc;
 /// Dropping the future of [`Admission::acquire`] gives back its place in the queue, or the grant
 /// that it never saw, and wakes whoever can go because of it.
 ///
+/// # Panics
+/// Where the future of [`Admission::acquire`] has to wait, it panics when it is polled outside of a
+/// tokio runtime that has its timer enabled. What is admitted or refused at once needs no runtime. A
+/// future may outlive the runtime in which it was polled, and be polled in another one.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -215,9 +220,18 @@ impl Alarm for Timer {
         self.0.get_or_insert_with(|| new_sleep(LONGEST));
     }
 
-    fn set(&mut self, wait: Option<Duration>, waker: &Waker, _: By) -> bool {
+    fn set(&mut self, wait: Option<Duration>, waker: &Waker, by: By) -> bool {
+        let wait = wait.unwrap_or(LONGEST);
         let Some(sleep) = &mut self.0 else { return true };
-        sleep.as_mut().reset(moment(wait.unwrap_or(LONGEST)));
+        sleep.as_mut().reset(moment(wait));
+        if sleep.is_elapsed() && !wait.is_zero() {
+            // The runtime that it belongs to is gone. Its owner may have gone on to another one.
+            if by == By::Another {
+                return true;
+            }
+            *sleep = new_sleep(wait);
+        }
+        // What waker it had before, the waiter has as well: it is not let go of here.
         sleep.as_mut().poll(&mut Context::from_waker(waker)).is_ready()
     }
 }

@@ -16,6 +16,7 @@ mod promises;
 mod restart;
 mod saved;
 mod scenarios;
+mod surroundings;
 mod table;
 mod waiting;
 mod wakeups;
