@@ -99,12 +99,21 @@ impl Limiter {
     }
 
     /// Reckons with a clock that lags by up to so much: it is added to the delay bound of every
-    /// limit, and to the moment at which a call is taken to be over. Call it before limits are
-    /// added. Default: nothing; at most [`Limit::MAX_DELAY`].
+    /// limit, in its window and in its pacer, and to the moment at which a call is taken to be over.
+    /// The shared forms do so by themselves, by what their clock says
+    /// ([`Clock::staleness`](paceline_core::Clock::staleness)). Default: nothing; at most
+    /// [`Limit::MAX_DELAY`].
     #[must_use]
     pub fn with_staleness(mut self, staleness: Duration) -> Self {
-        self.limits.set_staleness(staleness.min(Limit::MAX_DELAY));
+        self.limits.set_staleness(staleness.min(Limit::MAX_DELAY), self.now);
         self
+    }
+
+    /// The same, where that is more than it reckons with.
+    #[cfg(any(feature = "clock", feature = "tokio"))]
+    pub(crate) fn on_clock(self, clock: &impl paceline_core::Clock) -> Self {
+        let staleness = clock.staleness();
+        if staleness > self.limits.staleness() { self.with_staleness(staleness) } else { self }
     }
 
     /// With another bound on the queue than [`Limiter::DEFAULT_MAX_WAITING`].

@@ -66,6 +66,7 @@ pub(crate) enum Asked {
 
 impl<C: Clock, A: Alarm> Shared<C, A> {
     pub(crate) fn new(limiter: Limiter, clock: C) -> Self {
+        let limiter = limiter.on_clock(&clock);
         let state = State { limiter, waiting: HashMap::new(), armed: None };
         Self { clock, state: Mutex::new(state) }
     }

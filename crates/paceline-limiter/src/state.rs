@@ -125,7 +125,7 @@ impl LimitState {
             holds: u64::MAX,
             index: index(limit.dimension()),
             on_arrival: false,
-            pacer: limit.rate().map(Pacer::new),
+            pacer: limit.rate(staleness).map(Pacer::new),
             flow: None,
             counts: Counts::InFlight,
             held: 0,
@@ -145,6 +145,11 @@ impl LimitState {
 
     pub(crate) const fn limit(&self) -> &Limit {
         &self.limit
+    }
+
+    #[cfg(feature = "clock")]
+    pub(crate) const fn staleness(&self) -> Duration {
+        Duration::from_nanos(self.staleness_ns)
     }
 
     pub(crate) const fn dimension(&self) -> Dimension {

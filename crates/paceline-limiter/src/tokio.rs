@@ -94,7 +94,8 @@ impl SharedLimiter {
 }
 
 impl<C: Clock> SharedLimiter<C> {
-    /// Shares a limiter, on another clock. It must run as fast as tokio's.
+    /// Shares a limiter, on another clock. It must run as fast as tokio's. What it says it may lag
+    /// is added to the delay bound of every limit.
     pub fn with_clock(limiter: Limiter, clock: C) -> Self {
         Self(Arc::new(Shared::new(limiter, clock)))
     }

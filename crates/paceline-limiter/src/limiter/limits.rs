@@ -78,9 +78,15 @@ impl Limits {
         Ok(())
     }
 
-    /// How far the clock may lag; for limits that are added from now on.
-    pub(crate) fn set_staleness(&mut self, staleness: Duration) {
+    /// How far the clock may lag.
+    pub(crate) fn set_staleness(&mut self, staleness: Duration, now: Instant) {
         self.staleness = staleness;
+        self.iter().for_each(|state| state.set_staleness(staleness, now));
+    }
+
+    #[cfg(any(feature = "clock", feature = "tokio"))]
+    pub(crate) const fn staleness(&self) -> Duration {
+        self.staleness
     }
 
     /// Removes a limit and what calls in flight were charged there.

@@ -43,6 +43,12 @@ impl LimitState {
         self.change(limit, now);
     }
 
+    /// The clock may lag by up to so much.
+    pub(crate) fn set_staleness(&mut self, staleness: Duration, now: Instant) {
+        self.staleness_ns = nanos(staleness);
+        self.change(self.limit.clone(), now);
+    }
+
     /// Another amount; what was learned of it stays.
     pub(crate) fn set_quota(&mut self, quota: Quota, now: Instant) {
         self.change(self.limit.clone().with_quota(quota), now);
@@ -52,7 +58,7 @@ impl LimitState {
     pub(super) fn change(&mut self, limit: Limit, now: Instant) {
         let old = std::mem::replace(&mut self.limit, limit);
         let epoch = self.learned.as_ref().map_or(0, |learned| learned.next_epoch);
-        match (&mut self.pacer, self.limit.rate()) {
+        match (&mut self.pacer, self.limit.rate(Duration::from_nanos(self.staleness_ns))) {
             (Some(pacer), Some(rate)) => pacer.set_rate(rate, now),
             // What paces from now on has no burst saved up.
             (pacer, Some(rate)) => {

@@ -44,6 +44,7 @@ fn poll(wait: &mut Pin<Box<Acquire<'static>>>, waker: &Waker) -> bool {
 #[derive(Default)]
 struct Task {
     woken: AtomicUsize,
+    #[expect(dead_code, reason = "it is held for as long as the task is")]
     holds: Mutex<Option<Pin<Box<Acquire<'static>>>>>,
 }
 
