@@ -65,8 +65,6 @@ pub struct Limiter {
 impl Limiter {
     /// How many limits a limiter takes.
     pub const MAX_LIMITS: usize = Limits::MOST;
-    /// How many may wait, unless told otherwise.
-    pub const DEFAULT_MAX_WAITING: usize = QueuePolicy::DEFAULT_MOST_WAITING;
     /// How many calls may be in flight; one more is refused until another has ended.
     pub const MAX_IN_FLIGHT: usize = calls::Calls::MOST;
 
@@ -116,20 +114,14 @@ impl Limiter {
         if staleness > self.limits.staleness() { self.with_staleness(staleness) } else { self }
     }
 
-    /// With another bound on the queue than [`Limiter::DEFAULT_MAX_WAITING`].
-    #[must_use]
-    pub fn with_max_waiting(mut self, waiting: usize) -> Self {
-        self.queue.set_most_waiting(waiting);
-        self
-    }
-
-    /// With another order of those who wait than first come, first served within a class. Call it
-    /// before anybody waits: whoever does is forgotten.
+    /// With another order of those who wait than first come, first served within a class, or
+    /// another bound on how many do. Call it before anybody waits: whoever does is forgotten, and
+    /// its ticket finds nobody.
     ///
     /// # Errors
     /// [`QueuePolicyError`] where the policy can't be kept.
     pub fn with_queue(mut self, policy: QueuePolicy) -> Result<Self, QueuePolicyError> {
-        self.queue = Queue::new(policy)?;
+        self.queue = self.queue.afresh(policy)?;
         Ok(self)
     }
 
