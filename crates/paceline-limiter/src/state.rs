@@ -11,7 +11,6 @@ use paceline_core::{Actual, Amount, Demand, Dimension, Instant, RefusedBy};
 use crate::flow::{Flight, Flow};
 use crate::limit::{ChargeRule, Limit, Pacing};
 use crate::pacer::{Paced, Pacer};
-use crate::snapshot::LimitSnapshot;
 use crate::window::Window;
 use live::Learned;
 use others::Others;
@@ -22,6 +21,7 @@ mod live;
 mod others;
 mod refused;
 mod saved;
+mod shown;
 mod start;
 
 pub(crate) use refused::Refused;
@@ -479,33 +479,6 @@ impl LimitState {
         self.used == 0
             && self.pacer.as_ref().is_none_or(|pacer| pacer.owed(now) == 0)
             && self.flow.is_none()
-    }
-
-    pub(crate) fn snapshot(&mut self, now: Instant) -> LimitSnapshot {
-        self.expire(now);
-        let free = self.most.saturating_sub(self.used);
-        let paced = self.pacer.as_ref().map(|pacer| pacer.conforms_at(1)).filter(|at| *at > now);
-        let is_full = free == 0 && self.flow.is_none();
-        let guard = is_full.then(|| self.freed_at(self.used + 1 - self.most)).flatten();
-        let binds = self.binds(paced.is_some(), now);
-        let (in_force, others) = self.in_force();
-        let passed = self.flow.as_ref().map(|flow| flow.passed()).unwrap_or_default();
-        LimitSnapshot {
-            key: self.limit.key().clone(),
-            dimension: self.limit.dimension(),
-            quota: self.limit.quota(),
-            rule: self.limit.rule(),
-            delay_bound: self.limit.delay_bound(),
-            used: self.used - self.held,
-            held: self.held,
-            free,
-            next_free_at: paced.max(guard),
-            in_force,
-            others,
-            binds,
-            passed: passed.times,
-            highest: narrow(passed.highest),
-        }
     }
 
     #[inline]

@@ -17,6 +17,7 @@ mod promises;
 mod restart;
 mod saved;
 mod scenarios;
+mod shown;
 mod surroundings;
 mod table;
 mod waiting;
