@@ -70,14 +70,35 @@ pub struct QuantaClock {
 }
 
 /// A clock that a thread of its own sets every so often: reading it costs next to nothing, and it
-/// lags by what [`CoarseClock::staleness`] says.
+/// lags by what its [`Clock::staleness`] says.
 ///
-/// [`SharedLimiter::with_coarse_clock`] adds that to the delay bound of every limit. The thread
-/// ends when the last clone is gone.
+/// The shared forms add that to the delay bound of every limit. The thread ends when the last clone
+/// is gone.
+///
+/// # Bounds
+/// That the thread is at most 3 ms late is taken for granted, because a look at a precise clock with
+/// each reading is what this clock saves. Where the machine is so busy that the thread is not run
+/// for longer, the clock lags by more, and a window may count as much too little as passed in that
+/// time. [`CoarseClock::worst_lag`] tells whether that has happened; where it must not,
+/// [`QuantaClock`] is the clock to take.
 #[derive(Clone, Debug)]
 pub struct CoarseClock {
-    now_ns: StdArc<AtomicU64>,
+    told: StdArc<Told>,
     every: Duration,
+}
+
+/// What the thread of a coarse clock tells.
+#[derive(Debug)]
+struct Told {
+    now_ns: AtomicU64,
+    worst_ns: AtomicU64,
+}
+
+impl Told {
+    fn tell(&self, now_ns: u64) {
+        let before = self.now_ns.swap(now_ns, Ordering::Relaxed);
+        self.worst_ns.fetch_max(now_ns.saturating_sub(before), Ordering::Relaxed);
+    }
 }
 
 /// How long before the making of a clock its origin lies.
@@ -117,26 +138,27 @@ impl CoarseClock {
     pub fn start(every: Duration) -> std::io::Result<Self> {
         let every = every.clamp(Duration::from_micros(10), Duration::from_millis(100));
         let clock = QuantaClock::new();
-        let now_ns = StdArc::new(AtomicU64::new(clock.now().as_nanos()));
-        let told = StdArc::downgrade(&now_ns);
+        let now_ns = AtomicU64::new(clock.now().as_nanos());
+        let told = StdArc::new(Told { now_ns, worst_ns: AtomicU64::new(0) });
+        let teller = StdArc::downgrade(&told);
         thread::Builder::new()
             .name("paceline-clock".into())
-            .spawn(move || tell(&clock, every, &told))?;
-        Ok(Self { now_ns, every })
+            .spawn(move || tell(&clock, every, &teller))?;
+        Ok(Self { told, every })
     }
 
-    /// By how much it may lag: the time between two settings, and 3 ms for a thread that wakes
-    /// late.
-    pub fn staleness(&self) -> Duration {
-        self.every + Self::LATE
+    /// By how much it has lagged at most so far, as its thread found out each time that it set it.
+    /// More than its [`Clock::staleness`] where that thread was not run in time.
+    pub fn worst_lag(&self) -> Duration {
+        Duration::from_nanos(self.told.worst_ns.load(Ordering::Relaxed))
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the module that may wait")]
-fn tell(clock: &QuantaClock, every: Duration, told: &Weak<AtomicU64>) {
-    while let Some(now_ns) = told.upgrade() {
-        now_ns.store(clock.now().as_nanos(), Ordering::Relaxed);
-        drop(now_ns);
+fn tell(clock: &QuantaClock, every: Duration, told: &Weak<Told>) {
+    while let Some(told) = told.upgrade() {
+        told.tell(clock.now().as_nanos());
+        drop(told);
         thread::sleep(every);
     }
 }
@@ -144,7 +166,12 @@ fn tell(clock: &QuantaClock, every: Duration, told: &Weak<AtomicU64>) {
 impl Clock for CoarseClock {
     #[inline]
     fn now(&self) -> Instant {
-        Instant::from_nanos(self.now_ns.load(Ordering::Relaxed))
+        Instant::from_nanos(self.told.now_ns.load(Ordering::Relaxed))
+    }
+
+    /// The time between two settings, and 3 ms for a thread that wakes late.
+    fn staleness(&self) -> Duration {
+        self.every + Self::LATE
     }
 }
 
@@ -156,15 +183,16 @@ impl SharedLimiter {
 }
 
 impl SharedLimiter<CoarseClock> {
-    /// Shares a limiter on a coarse clock, whose staleness is added to every delay bound.
+    /// Shares a limiter on a coarse clock, whose staleness is added to every delay bound; the same
+    /// as [`SharedLimiter::with_clock`].
     pub fn with_coarse_clock(limiter: Limiter, clock: CoarseClock) -> Self {
-        let staleness = clock.staleness();
-        Self::with_clock(limiter.with_staleness(staleness), clock)
+        Self::with_clock(limiter, clock)
     }
 }
 
 impl<C: Clock> SharedLimiter<C> {
-    /// Shares a limiter, on another clock.
+    /// Shares a limiter, on another clock. What it says it may lag ([`Clock::staleness`]) is added
+    /// to the delay bound of every limit.
     pub fn with_clock(limiter: Limiter, clock: C) -> Self {
         Self(Arc::new(Shared::new(limiter, clock)))
     }

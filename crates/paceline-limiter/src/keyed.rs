@@ -133,6 +133,18 @@ impl<K, S> KeyedLimiter<K, S> {
         self
     }
 
+    /// The same, where that is more than it reckons with.
+    #[cfg(feature = "clock")]
+    pub(crate) fn on_clock(self, clock: &impl paceline_core::Clock) -> Self {
+        let known = self.fresh.iter().map(LimitState::staleness).max();
+        let staleness = clock.staleness();
+        if known.is_some_and(|known| known < staleness) {
+            self.with_staleness(staleness)
+        } else {
+            self
+        }
+    }
+
     /// How many keys are kept.
     pub fn len(&self) -> usize {
         self.keys.len()

@@ -261,21 +261,23 @@ impl Limit {
         matches!(self.rule, ChargeRule::Arrival | ChargeRule::HeldMax)
     }
 
-    /// The rate of its pacer, where it has one.
-    pub(crate) fn rate(&self) -> Option<Rate> {
+    /// The rate of its pacer, where it has one, on a clock that lags by up to so much: to the server
+    /// that is one more way of which the delay varies.
+    pub(crate) fn rate(&self, staleness: Duration) -> Option<Rate> {
+        let delay = self.delay + staleness;
         let window = self.quota.window()?;
         let limit = self.quota.limit();
         match self.pacing {
             Pacing::None => None,
             Pacing::Burst(burst) => Some(Rate {
                 amount: NonZeroU64::new(limit.get().saturating_sub(burst.get()))?,
-                period: window + self.delay,
+                period: window + delay,
                 burst,
                 tolerance: Duration::ZERO,
             }),
             Pacing::Even => Some(Rate {
                 amount: limit,
-                period: window + self.delay + TICK,
+                period: window + delay + TICK,
                 burst: NonZeroU64::MIN,
                 tolerance: TICK,
             }),
@@ -358,6 +360,17 @@ mod tests {
         let cut = two.clone().with_quota(per_minute(1));
         assert_eq!(cut.pacing(), Pacing::Even);
         assert_eq!(cut.with_quota(per_minute(2)), two);
+    }
+
+    #[test]
+    fn a_clock_that_lags_makes_a_pacer_slower_by_as_much() {
+        let second = Duration::from_secs(1);
+        let base = Limit::new(LimitKey::All, Dimension::Requests, per_minute(60)).delay(second);
+        let burst = Pacing::Burst(NonZeroU64::MIN);
+        for (pacing, seconds) in [(Pacing::Even, 64), (burst, 64), (Pacing::Bucket, 60)] {
+            let rate = base.clone().paced(pacing).rate(3 * second).expect("it is paced");
+            assert_eq!(rate.period.as_secs(), seconds, "{pacing:?}");
+        }
     }
 
     #[test]

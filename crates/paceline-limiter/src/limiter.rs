@@ -66,8 +66,6 @@ pub struct Limiter {
 impl Limiter {
     /// How many limits a limiter takes.
     pub const MAX_LIMITS: usize = Limits::MOST;
-    /// How many may wait, unless told otherwise.
-    pub const DEFAULT_MAX_WAITING: usize = QueuePolicy::DEFAULT_MOST_WAITING;
     /// How many calls may be in flight; one more is refused until another has ended.
     pub const MAX_IN_FLIGHT: usize = calls::Calls::MOST;
 
@@ -102,28 +100,31 @@ impl Limiter {
     }
 
     /// Reckons with a clock that lags by up to so much: it is added to the delay bound of every
-    /// limit, and to the moment at which a call is taken to be over. Call it before limits are
-    /// added. Default: nothing; at most [`Limit::MAX_DELAY`].
+    /// limit, in its window and in its pacer, and to the moment at which a call is taken to be over.
+    /// The shared forms do so by themselves, by what their clock says
+    /// ([`Clock::staleness`](paceline_core::Clock::staleness)). Default: nothing; at most
+    /// [`Limit::MAX_DELAY`].
     #[must_use]
     pub fn with_staleness(mut self, staleness: Duration) -> Self {
-        self.limits.set_staleness(staleness.min(Limit::MAX_DELAY));
+        self.limits.set_staleness(staleness.min(Limit::MAX_DELAY), self.now);
         self
     }
 
-    /// With another bound on the queue than [`Limiter::DEFAULT_MAX_WAITING`].
-    #[must_use]
-    pub fn with_max_waiting(mut self, waiting: usize) -> Self {
-        self.queue.set_most_waiting(waiting);
-        self
+    /// The same, where that is more than it reckons with.
+    #[cfg(any(feature = "clock", feature = "tokio"))]
+    pub(crate) fn on_clock(self, clock: &impl paceline_core::Clock) -> Self {
+        let staleness = clock.staleness();
+        if staleness > self.limits.staleness() { self.with_staleness(staleness) } else { self }
     }
 
-    /// With another order of those who wait than first come, first served within a class. Call it
-    /// before anybody waits: whoever does is forgotten.
+    /// With another order of those who wait than first come, first served within a class, or
+    /// another bound on how many do. Call it before anybody waits: whoever does is forgotten, and
+    /// its ticket finds nobody.
     ///
     /// # Errors
     /// [`QueuePolicyError`] where the policy can't be kept.
     pub fn with_queue(mut self, policy: QueuePolicy) -> Result<Self, QueuePolicyError> {
-        self.queue = Queue::new(policy)?;
+        self.queue = self.queue.afresh(policy)?;
         Ok(self)
     }
 

@@ -52,13 +52,24 @@ pub struct LimitSnapshot {
     pub rule: ChargeRule,
     /// The bound on the variation of the one-way delay that it reckons with.
     pub delay_bound: Duration,
-    /// Counted in the present window, or spent.
+    /// Counted in the present window, or spent; of [`Pacing::Bucket`](crate::Pacing::Bucket) what
+    /// was let through and has not come back, which a debt makes more than the quota.
     pub used: u64,
-    /// Reserved for calls in flight.
+    /// Reserved for calls in flight: their upper amounts.
+    /// [`Pacing::Bucket`](crate::Pacing::Bucket) reserves nothing, and
+    /// [`ChargeRule::Flow`] decides by other means.
     pub held: u64,
-    /// What could be admitted now, but for the pacer.
+    /// The most that one call could be admitted with now, but for a pacer in front of the window
+    /// ([`LimitSnapshot::binds`] says whether that is what is waited for).
+    ///
+    /// In a window, what is in force and neither counted nor held; of a bucket, what is in it. By
+    /// [`ChargeRule::Flow`], what is left beside all that is counted and may land before the next
+    /// call is judged, for a call's input; none where the credit, the pace, or what may land later
+    /// in the window let no unit through.
     pub free: u64,
-    /// When the next unit can be admitted, where that is not now and time alone brings it.
+    /// When one unit can be admitted, as a refusal would say: the window, the pacer, and by
+    /// [`ChargeRule::Flow`] the credit and what may land, all taken together. `None` where that is
+    /// now, or where time alone does not bring it.
     pub next_free_at: Option<Instant>,
     /// How much is in force: less than the quota after refusals that our own count does not explain.
     pub in_force: u64,

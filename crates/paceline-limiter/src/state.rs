@@ -11,7 +11,6 @@ use paceline_core::{Actual, Amount, Demand, Dimension, Instant, RefusedBy};
 use crate::flow::{Flight, Flow};
 use crate::limit::{ChargeRule, Limit, Pacing};
 use crate::pacer::{Paced, Pacer};
-use crate::snapshot::LimitSnapshot;
 use crate::window::Window;
 use live::Learned;
 use others::Others;
@@ -22,6 +21,7 @@ mod live;
 mod others;
 mod refused;
 mod saved;
+mod shown;
 mod start;
 
 pub(crate) use refused::Refused;
@@ -125,7 +125,7 @@ impl LimitState {
             holds: u64::MAX,
             index: index(limit.dimension()),
             on_arrival: false,
-            pacer: limit.rate().map(Pacer::new),
+            pacer: limit.rate(staleness).map(Pacer::new),
             flow: None,
             counts: Counts::InFlight,
             held: 0,
@@ -145,6 +145,11 @@ impl LimitState {
 
     pub(crate) const fn limit(&self) -> &Limit {
         &self.limit
+    }
+
+    #[cfg(feature = "clock")]
+    pub(crate) const fn staleness(&self) -> Duration {
+        Duration::from_nanos(self.staleness_ns)
     }
 
     pub(crate) const fn dimension(&self) -> Dimension {
@@ -477,34 +482,6 @@ impl LimitState {
         self.used == 0
             && self.pacer.as_ref().is_none_or(|pacer| pacer.owed(now) == 0)
             && self.flow.is_none()
-    }
-
-    pub(crate) fn snapshot(&mut self, now: Instant) -> LimitSnapshot {
-        self.expire(now);
-        let pooled = self.flow.as_mut().map_or(0, |flow| narrow(flow.counted(now)));
-        let free = self.most.saturating_sub(self.used.saturating_add(pooled));
-        let paced = self.pacer.as_ref().map(|pacer| pacer.conforms_at(1)).filter(|at| *at > now);
-        let is_full = free == 0 && self.flow.is_none();
-        let guard = is_full.then(|| self.freed_at(self.used + 1 - self.most)).flatten();
-        let binds = self.binds(paced.is_some(), now);
-        let (in_force, others) = self.in_force();
-        let passed = self.flow.as_ref().map(|flow| flow.passed()).unwrap_or_default();
-        LimitSnapshot {
-            key: self.limit.key().clone(),
-            dimension: self.limit.dimension(),
-            quota: self.limit.quota(),
-            rule: self.limit.rule(),
-            delay_bound: self.limit.delay_bound(),
-            used: self.used - self.held + pooled,
-            held: self.held,
-            free,
-            next_free_at: paced.max(guard),
-            in_force,
-            others,
-            binds,
-            passed: passed.times,
-            highest: narrow(passed.highest),
-        }
     }
 
     #[inline]

@@ -39,6 +39,11 @@ use crate::sync::Arc;
 /// was reserved is held for ever. Take receipts only where something of your own is sure to settle
 /// them.
 ///
+/// # Panics
+/// Where the future of [`Admission::acquire`] has to wait, it panics when it is polled outside of a
+/// tokio runtime that has its timer enabled. What is admitted or refused at once needs no runtime. A
+/// future may outlive the runtime in which it was polled, and be polled in another one.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -98,7 +103,8 @@ impl SharedLimiter {
 }
 
 impl<C: Clock> SharedLimiter<C> {
-    /// Shares a limiter, on another clock. It must run as fast as tokio's.
+    /// Shares a limiter, on another clock. It must run as fast as tokio's. What it says it may lag
+    /// is added to the delay bound of every limit.
     pub fn with_clock(limiter: Limiter, clock: C) -> Self {
         Self(Arc::new(Shared::new(limiter, clock)))
     }
@@ -270,9 +276,18 @@ impl Alarm for Timer {
         self.0.get_or_insert_with(|| new_sleep(LONGEST));
     }
 
-    fn set(&mut self, wait: Option<Duration>, waker: &Waker, _: By) -> bool {
+    fn set(&mut self, wait: Option<Duration>, waker: &Waker, by: By) -> bool {
+        let wait = wait.unwrap_or(LONGEST);
         let Some(sleep) = &mut self.0 else { return true };
-        sleep.as_mut().reset(moment(wait.unwrap_or(LONGEST)));
+        sleep.as_mut().reset(moment(wait));
+        if sleep.is_elapsed() && !wait.is_zero() {
+            // The runtime that it belongs to is gone. Its owner may have gone on to another one.
+            if by == By::Another {
+                return true;
+            }
+            *sleep = new_sleep(wait);
+        }
+        // What waker it had before, the waiter has as well: it is not let go of here.
         sleep.as_mut().poll(&mut Context::from_waker(waker)).is_ready()
     }
 }

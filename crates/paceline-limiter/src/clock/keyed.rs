@@ -91,7 +91,8 @@ impl<K, S> SharedKeyedLimiter<K, QuantaClock, S> {
 }
 
 impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> SharedKeyedLimiter<K, C, S> {
-    /// Shares the limits, bounds and hasher of a limiter, on another clock. Keys that it has kept
+    /// Shares the limits, bounds and hasher of a limiter, on another clock. What that says it may
+    /// lag ([`Clock::staleness`]) is added to the delay bound of every limit. Keys that it has kept
     /// are forgotten.
     pub fn with_clock(limiter: KeyedLimiter<K, S>, clock: C) -> Self {
         let most = limiter.max_keys();
@@ -100,6 +101,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> SharedKeyedLimiter<K, C, S>
         let count = 1 << count.ilog2();
         let first_id = new_ids(count);
         let most_each = NonZeroUsize::new(most >> count.ilog2()).unwrap_or(NonZeroUsize::MIN);
+        let limiter = limiter.on_clock(&clock);
         let shard = |number| {
             let shard = limiter.afresh(LimiterId::new(first_id + number));
             Shard(Mutex::new(shard.with_max_keys(most_each)))

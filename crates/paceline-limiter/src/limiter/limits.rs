@@ -78,9 +78,15 @@ impl Limits {
         Ok(())
     }
 
-    /// How far the clock may lag; for limits that are added from now on.
-    pub(crate) fn set_staleness(&mut self, staleness: Duration) {
+    /// How far the clock may lag.
+    pub(crate) fn set_staleness(&mut self, staleness: Duration, now: Instant) {
         self.staleness = staleness;
+        self.iter().for_each(|state| state.set_staleness(staleness, now));
+    }
+
+    #[cfg(any(feature = "clock", feature = "tokio"))]
+    pub(crate) const fn staleness(&self) -> Duration {
+        self.staleness
     }
 
     /// Removes a limit and what calls in flight were charged there.
@@ -456,7 +462,7 @@ mod tests {
         let (mut asked, mut other) = (limiter(), limiter());
         for limiter in [&mut asked, &mut other] {
             let one = limiter.try_acquire(&demand, at(0)).expect("it fits");
-            limiter.try_acquire(&demand, at(1)).expect("it fits");
+            let _ = limiter.try_acquire(&demand, at(1)).expect("it fits");
             limiter.settle(one, &used, at(2));
         }
         for turn in 0..100 {

@@ -11,6 +11,7 @@ use super::saved::SavedDelay;
 use super::{Counts, LimitState, is_bucket, nanos};
 use crate::flow::Flow;
 use crate::limit::{ChargeRule, Limit};
+use crate::limiter::INSTANT;
 use crate::limiter::MAX_WIDENED;
 use crate::pacer::Pacer;
 use crate::window::Window;
@@ -43,6 +44,12 @@ impl LimitState {
         self.change(limit, now);
     }
 
+    /// The clock may lag by up to so much.
+    pub(crate) fn set_staleness(&mut self, staleness: Duration, now: Instant) {
+        self.staleness_ns = nanos(staleness);
+        self.change(self.limit.clone(), now);
+    }
+
     /// Another amount; what was learned of it stays.
     pub(crate) fn set_quota(&mut self, quota: Quota, now: Instant) {
         self.change(self.limit.clone().with_quota(quota), now);
@@ -52,7 +59,7 @@ impl LimitState {
     pub(super) fn change(&mut self, limit: Limit, now: Instant) {
         let old = std::mem::replace(&mut self.limit, limit);
         let epoch = self.learned.as_ref().map_or(0, |learned| learned.next_epoch);
-        match (&mut self.pacer, self.limit.rate()) {
+        match (&mut self.pacer, self.limit.rate(Duration::from_nanos(self.staleness_ns))) {
             (Some(pacer), Some(rate)) => pacer.set_rate(rate, now),
             // What paces from now on has no burst saved up.
             (pacer, Some(rate)) => {
@@ -189,48 +196,46 @@ impl LimitState {
         self.holds = if matches!(self.counts, Counts::Pacer) { 0 } else { u64::MAX };
         self.delay_ns = delay_ns;
         self.on_arrival = self.limit.is_on_arrival();
-        let goes = self.limit.rule() != ChargeRule::Flow || self.limit.quota().window().is_none();
-        if let Some(flow) = self.flow.take_if(|flow| goes || flow.is_off(stated)) {
-            self.take_over(flow, now);
-        }
-        match (self.limit.quota().window(), &mut self.flow) {
-            (Some(_), Some(flow)) if self.limit.rule() == ChargeRule::Flow => {
-                flow.set_limit(stated, now);
-                flow.set_delay(delay, now);
-            }
-            (Some(window), None) if self.limit.rule() == ChargeRule::Flow => {
-                let mut flow = Flow::new(stated, window, delay);
-                if let Counts::Window(counted) = &self.counts {
-                    for (leaves, amount) in counted.entries() {
-                        flow.record_past(amount, leaves - window, now);
-                    }
-                }
-                if let Some((credit, at)) = self.learned().credit.take() {
-                    flow.go_on_with(credit, nanos(now.since(at)), now);
-                }
-                // From now on it is the one that counts.
-                self.counts = self.new_counts();
-                self.used = self.held;
-                self.flow = Some(Box::new(flow));
-                self.flow_number += 1;
-            }
-            _ => {}
-        }
+        self.follow_flow(stated, delay, now);
         self.follow_others(now);
         self.set_quick();
     }
 }
 
 impl LimitState {
-    /// Goes on with what a rule that pools calls has counted.
-    fn take_over(&mut self, mut flow: Box<Flow>, now: Instant) {
-        self.learned().credit = Some((flow.level(now), now));
-        if !matches!(self.counts, Counts::Window(_)) {
-            return;
+    /// Pools calls where its rule says so, and goes on with what was counted before.
+    fn follow_flow(&mut self, stated: u64, delay: Duration, now: Instant) {
+        let window = self.limit.quota().window().filter(|_| self.limit.rule() == ChargeRule::Flow);
+        if let (Some(flow), true) = (&mut self.flow, window.is_some()) {
+            if !flow.is_off(stated) {
+                flow.set_limit(stated, now);
+                return flow.set_delay(delay, now);
+            }
         }
-        for (ends, amount) in flow.amounts() {
-            self.count(Instant::from_nanos(ends.saturating_sub(1)), amount, now);
+        let mut old = self.flow.take();
+        let mut counted: Vec<(Instant, u64)> = Vec::new();
+        if let Some(flow) = &mut old {
+            self.learned().credit = Some((flow.level(now), now));
+            let stamp = |ends: u64| Instant::from_nanos(ends.saturating_sub(1));
+            counted.extend(flow.amounts().map(|(ends, amount)| (stamp(ends), amount)));
         }
+        let Some(window) = window else {
+            return counted.into_iter().for_each(|(at, amount)| self.count(at, amount, now));
+        };
+        if let Counts::Window(own) = &self.counts {
+            let stamp = |leaves: Instant| leaves - window - INSTANT;
+            counted.extend(own.entries().map(|(leaves, amount)| (stamp(leaves), amount)));
+        }
+        let mut flow = Flow::new(stated, window, delay);
+        counted.into_iter().for_each(|(at, amount)| flow.record_past(amount, at, now));
+        if let Some((credit, at)) = self.learned().credit.take() {
+            flow.go_on_with(credit, nanos(now.since(at)), now);
+        }
+        // From now on it is the one that counts.
+        self.counts = self.new_counts();
+        self.used = self.held;
+        self.flow = Some(Box::new(flow));
+        self.flow_number += 1;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The limiter's promises, judged by a log that knows nothing of it.
 
 mod changed;
+mod clocks;
 mod deadlines;
 mod examples;
 #[cfg(feature = "clock")]
@@ -17,6 +18,8 @@ mod promises;
 mod restart;
 mod saved;
 mod scenarios;
+mod shown;
+mod surroundings;
 mod table;
 mod waiting;
 mod wakeups;

@@ -7,7 +7,7 @@ use paceline_core::{
     Actual, Amount, Demand, Dimension, Instant, LimitKey, LimiterId, Observation, Quota, Receipt,
     Refusal,
 };
-use paceline_limiter::{Limit, Limiter, Profile, Served};
+use paceline_limiter::{Limit, Limiter, Profile, QueuePolicy, Served};
 
 fn not_zero(n: u64) -> NonZeroU64 {
     NonZeroU64::new(n).expect("not zero")
@@ -149,11 +149,26 @@ fn a_deadline_that_can_not_be_met_is_refused_at_once_and_one_that_passes_is_refu
 
 #[test]
 fn the_queue_is_bounded() {
-    let mut limiter = limiter([per_minute(Dimension::TotalTokens, 1)]).with_max_waiting(2);
+    let policy = QueuePolicy::new().max_waiting(2);
+    let limiter = limiter([per_minute(Dimension::TotalTokens, 1)]);
+    let mut limiter = limiter.with_queue(policy).expect("a policy that can be kept");
     let _ = limiter.try_acquire(&tokens(1, 1), at(0)).expect("fits");
     limiter.enqueue(tokens(1, 1), at(0)).expect("the first waits");
     limiter.enqueue(tokens(1, 1), at(0)).expect("the second waits");
     assert_eq!(limiter.enqueue(tokens(1, 1), at(0)), Err(Refusal::QueueFull { waiting: 2 }));
+}
+
+#[test]
+fn another_queue_gives_no_ticket_again() {
+    let mut limiter = limiter([per_minute(Dimension::TotalTokens, 1)]);
+    let _ = limiter.try_acquire(&tokens(1, 1), at(0)).expect("fits");
+    let forgotten = limiter.enqueue(tokens(1, 1), at(0)).expect("it waits");
+    let policy = QueuePolicy::new().max_waiting(1);
+    let mut limiter = limiter.with_queue(policy).expect("a policy that can be kept");
+    assert!(!limiter.leave(forgotten));
+    let other = limiter.enqueue(tokens(1, 1), at(0)).expect("it waits");
+    assert!(!limiter.leave(forgotten), "{forgotten:?} finds {other:?}");
+    assert_eq!(limiter.waiting(), 1);
 }
 
 #[test]
