@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc as StdArc, Weak};
 use std::task::{Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
 use paceline_core::{
@@ -20,7 +20,7 @@ use crate::limiter::{Limiter, Restored, Saved};
 use crate::permit::{Permit, sealed::Issuer};
 use crate::shared::{Alarm, Asked, By, Shared};
 use crate::snapshot::Snapshot;
-use crate::sync::Arc;
+use crate::sync::{Arc, Sleeper};
 
 mod keyed;
 
@@ -243,13 +243,14 @@ impl<C: Clock> SharedLimiter<C> {
             Asked::Known(answer) => return answer,
             Asked::Waits(ticket) => ticket,
         };
-        let waker = Waker::from(StdArc::new(Sleeper(thread::current())));
+        let sleeper = StdArc::new(Parked(Sleeper::new()));
+        let waker = Waker::from(StdArc::clone(&sleeper));
         loop {
             if let Poll::Ready(answer) = self.0.poll(ticket, &waker) {
                 return answer;
             }
             let until = self.0.first_until(ticket);
-            park(until.map(|until| until.since(self.now())));
+            sleeper.0.sleep(until.map(|until| until.since(self.now())));
         }
     }
 
@@ -367,23 +368,15 @@ impl Alarm for Unpark {
 }
 
 /// A thread that waits.
-struct Sleeper(Thread);
+struct Parked(Sleeper);
 
-impl Wake for Sleeper {
+impl Wake for Parked {
     fn wake(self: StdArc<Self>) {
-        self.0.unpark();
+        self.0.wake();
     }
 
     fn wake_by_ref(self: &StdArc<Self>) {
-        self.0.unpark();
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the module that may wait")]
-fn park(wait: Option<Duration>) {
-    match wait {
-        Some(wait) => thread::park_timeout(wait),
-        None => thread::park(),
+        self.0.wake();
     }
 }
 
