@@ -1,7 +1,8 @@
 //! The shared form with a clock inside, for threads: it admits at once or blocks the thread.
 //!
-//! The only module beside `tokio` that reads a clock or waits. Invariant: an instant of a clock
-//! here is never earlier than one it has told before.
+//! The only module beside `tokio` that reads a clock or waits. It decides nothing itself. Invariant:
+//! every instant is read from the one clock of its limiter; where two processors' counters disagree,
+//! the limiter takes the later of what it was told.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use paceline_core::{
 
 use crate::limit::{Limit, LimitError};
 use crate::limiter::{Limiter, Restored, Saved};
+use crate::permit::{Permit, sealed::Issuer};
 use crate::shared::{Alarm, Asked, By, Shared};
 use crate::snapshot::Snapshot;
 use crate::sync::Arc;
@@ -26,24 +28,35 @@ pub use keyed::SharedKeyedLimiter;
 
 /// One limiter, shared by all clones of this handle, with a clock inside.
 ///
-/// [`SharedLimiter::try_acquire`] never waits; [`SharedLimiter::acquire`] blocks the thread until
-/// the demand is admitted, first come, first served.
+/// [`SharedLimiter::try_permit`] never waits; [`SharedLimiter::permit`] blocks the thread until the
+/// demand is admitted, first come, first served.
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Amount, Demand, Dimension, LimitKey, Quota, Refusal};
-/// use paceline_limiter::{Limit, Limiter, clock::SharedLimiter};
+/// use paceline_limiter::{
+///     Amount, Demand, Dimension, Limit, LimitKey, Limiter, Quota, Refusal,
+///     clock::SharedLimiter,
+/// };
 ///
 /// let limiter = SharedLimiter::new(Limiter::new());
 /// let quota = Quota::per_minute(NonZeroU64::new(2).unwrap());
 /// limiter.add(Limit::new(LimitKey::All, Dimension::Requests, quota))?;
 ///
 /// let one = Demand::new().with(Dimension::Requests, Amount::exact(1));
-/// limiter.acquire(&one)?;
-/// limiter.acquire(&one)?;
-/// assert!(matches!(limiter.try_acquire(&one), Err(Refusal::NotUntil(_))));
+/// for _ in 0..2 {
+///     let mut permit = limiter.permit(&one)?; // blocks until there is room
+///     permit.sent();
+///     // The work; then the permit goes out of scope, and the call counts as it was asked for.
+/// }
+/// assert!(matches!(limiter.try_permit(&one), Err(Refusal::NotUntil(_))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # After the grant
+/// [`SharedLimiter::permit`] and [`SharedLimiter::try_permit`] grant a [`Permit`], which ends the call
+/// by itself where a thread returns early or panics. [`SharedLimiter::acquire`] and
+/// [`SharedLimiter::try_acquire`] grant a plain [`Receipt`]: until it is settled or cancelled, what it
+/// reserved is held, and whoever waits for that waits for ever.
 pub struct SharedLimiter<C = QuantaClock>(Arc<Shared<C, Unpark>>);
 
 /// The processor's time stamp counter through `quanta`: about half the cost of the system's
@@ -217,7 +230,8 @@ impl<C: Clock> SharedLimiter<C> {
     }
 
     /// Blocks the thread until the demand is admitted. Give the demand a
-    /// [deadline](Demand::deadline) to bound the wait.
+    /// [deadline](Demand::deadline) to bound the wait: without one it lasts as long as somebody else
+    /// holds a receipt that it needs back.
     ///
     /// # Errors
     /// A [`Refusal`] where waiting would not help or may not go on.
@@ -237,6 +251,25 @@ impl<C: Clock> SharedLimiter<C> {
             let until = self.0.first_until(ticket);
             park(until.map(|until| until.since(self.now())));
         }
+    }
+
+    /// As [`SharedLimiter::try_acquire`], with a [`Permit`] that ends the call where it is dropped.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing has changed then.
+    pub fn try_permit(&self, demand: &Demand) -> Result<Permit<Self>, Refusal> {
+        self.try_acquire(demand).map(|receipt| Permit::new(self.clone(), receipt))
+    }
+
+    /// As [`SharedLimiter::acquire`], with a [`Permit`] that ends the call where it is dropped.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where waiting would not help or may not go on.
+    ///
+    /// # Fairness
+    /// First come, first served within a [`Class`](paceline_core::Class).
+    pub fn permit(&self, demand: &Demand) -> Result<Permit<Self>, Refusal> {
+        self.acquire(demand).map(|receipt| Permit::new(self.clone(), receipt))
     }
 
     /// The call is about to leave; see [`Limiter::sent`]. `false` where the receipt is not
@@ -299,6 +332,28 @@ impl<C: Clock> SharedLimiter<C> {
     /// Goes on from what was saved `elapsed` ago; see [`Limiter::restore`].
     pub fn restore(&self, saved: &Saved, elapsed: Duration) -> Restored {
         self.0.change(|limiter, now| limiter.restore(saved, elapsed, now))
+    }
+}
+
+impl<C: Clock> Issuer for SharedLimiter<C> {
+    fn sent(&self, receipt: Receipt) {
+        Self::sent(self, receipt);
+    }
+
+    fn head_received(&self, receipt: Receipt) {
+        Self::head_received(self, receipt);
+    }
+
+    fn progress(&self, receipt: Receipt, output: u64) {
+        Self::progress(self, receipt, output);
+    }
+
+    fn settle(&self, receipt: Receipt, actual: &Actual) {
+        Self::settle(self, receipt, actual);
+    }
+
+    fn cancel_unsent(&self, receipt: Receipt) {
+        Self::cancel_unsent(self, receipt);
     }
 }
 

@@ -272,17 +272,21 @@ impl Flow {
         class.enter(call.sent, Some(pace), call.input, shift);
     }
 
-    /// A call is over. `None`: nobody knows what it used, so the upper amount counts, from now until
-    /// a window after the latest moment at which it can land.
-    pub(crate) fn settle(&mut self, flight: Flight, actual: Option<u64>, now: Instant) {
+    /// A call is over, and nobody knows what it used: the upper amount counts, from now until a
+    /// window after the latest moment at which it can land.
+    pub(crate) fn lose(&mut self, flight: Flight, lands: Instant, now: Instant) {
         let now = self.advance(now);
         let Some(call) = self.remove(flight) else { return };
         self.credit.give(call.charged);
-        let Some(actual) = actual else {
-            self.credit.take(call.upper);
-            self.count(call.upper, now.max(call.sent.saturating_add(call.latest)));
-            return;
-        };
+        self.credit.take(call.upper);
+        self.count(call.upper, lands.as_nanos().max(now));
+    }
+
+    /// A call is over.
+    pub(crate) fn settle(&mut self, flight: Flight, actual: u64, now: Instant) {
+        let now = self.advance(now);
+        let Some(call) = self.remove(flight) else { return };
+        self.credit.give(call.charged);
         self.credit.take(actual);
         self.count(actual, now);
         let output = self.scaled(actual.saturating_sub(call.ask));

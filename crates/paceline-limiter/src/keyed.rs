@@ -60,8 +60,10 @@ type Secret = std::hash::RandomState;
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Actual, Amount, Demand, Dimension, Instant, LimitKey, Quota, Refusal};
-/// use paceline_limiter::{KeyedLimiter, Limit};
+/// use paceline_limiter::{
+///     Actual, Amount, Demand, Dimension, Instant, KeyedLimiter, Limit, LimitKey, Quota,
+///     Refusal,
+/// };
 ///
 /// // Each tenant: 1,000 units a minute.
 /// let quota = Quota::per_minute(NonZeroU64::new(1_000).unwrap());

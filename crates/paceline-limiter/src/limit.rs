@@ -14,8 +14,7 @@ use crate::pacer::Rate;
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Dimension, LimitKey, Quota};
-/// use paceline_limiter::{ChargeRule, Limit};
+/// use paceline_limiter::{ChargeRule, Dimension, Limit, LimitKey, Quota};
 ///
 /// let tokens = NonZeroU64::new(60_000).unwrap();
 /// let limit = Limit::new(LimitKey::All, Dimension::TotalTokens, Quota::per_minute(tokens));

@@ -37,8 +37,9 @@ pub use saved::{Restored, Saved};
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Actual, Amount, Demand, Dimension, Instant, LimitKey, Quota, Refusal};
-/// use paceline_limiter::{Limit, Limiter};
+/// use paceline_limiter::{
+///     Actual, Amount, Demand, Dimension, Instant, Limit, LimitKey, Limiter, Quota, Refusal,
+/// };
 ///
 /// let mut limiter = Limiter::new();
 /// let quota = Quota::per_minute(NonZeroU64::new(1_000).unwrap());
@@ -81,8 +82,10 @@ impl Limiter {
         }
     }
 
-    /// With the profile by which limits are kept that are only observed. Default:
-    /// [`Profile::Grok`].
+    /// With the profile by which limits are kept that are only observed: that nobody added, and that
+    /// [`Limiter::observe`] was told of. What is [added](Limiter::add) is kept as it says itself.
+    /// Default: [`Profile::Grok`], which is right for the xAI API and servers that count like it; for
+    /// one that is not known take [`Profile::Smooth`].
     #[must_use]
     pub const fn with_profile(mut self, profile: Profile) -> Self {
         self.profile = profile;

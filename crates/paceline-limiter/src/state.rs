@@ -423,13 +423,16 @@ impl LimitState {
         if self.others.is_some() {
             self.note_count(now);
         }
-        let flight = self.flight(charge);
+        let (flight, over) = (self.flight(charge), self.told(end.over));
         if let Some(flow) = &mut self.flow {
             match flight {
                 // It was refused: it says nothing of what its like come to.
                 Some(flight) if end.actual == Some(0) => flow.refused(flight, now),
-                Some(flight) => flow.settle(flight, end.actual, now),
-                None => flow.record_past(used, end.over, now),
+                Some(flight) => match end.actual {
+                    Some(actual) => flow.settle(flight, actual, now),
+                    None => flow.lose(flight, over, now),
+                },
+                None => flow.record_past(used, over, now),
             }
         }
     }
@@ -500,6 +503,8 @@ impl LimitState {
             self.expire(now);
         }
         match &mut self.counts {
+            // The rule that pools calls counts by itself.
+            Counts::Window(_) if self.flow.is_some() => {}
             Counts::Window(window) => self.used += window.add(at, amount),
             Counts::Spent(spent) => {
                 let added = amount.min(crate::window::MOST - *spent);

@@ -17,6 +17,7 @@ use paceline_core::{
 
 use crate::limit::{Limit, LimitError};
 use crate::limiter::{Limiter, Restored, Saved};
+use crate::permit::{Permit, sealed::Issuer};
 use crate::queue::Ticket;
 use crate::shared::{Alarm, Asked, By, Shared};
 use crate::snapshot::Snapshot;
@@ -29,8 +30,14 @@ use crate::sync::Arc;
 /// still waits on tokio's timer.
 ///
 /// # Cancel safety
-/// Dropping the future of [`Admission::acquire`] gives back its place in the queue, or the grant
-/// that it never saw, and wakes whoever can go because of it.
+/// Dropping the future of [`SharedLimiter::permit`] or [`Admission::acquire`] gives back its place in
+/// the queue, or the grant that it never saw, and wakes whoever can go because of it.
+///
+/// *What happens after the grant* is up to what was granted. A [`Permit`] ends the call where it is
+/// dropped, also with the task that owns it. A [`Receipt`], as [`Admission::acquire`] and
+/// [`SharedLimiter::try_acquire`] grant it, does not: where a task is aborted before it settles, what
+/// was reserved is held for ever. Take receipts only where something of your own is sure to settle
+/// them.
 ///
 /// # Panics
 /// Where the future of [`Admission::acquire`] has to wait, it panics when it is polled outside of a
@@ -41,8 +48,10 @@ use crate::sync::Arc;
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Actual, Admission, Amount, Demand, Dimension, LimitKey, Quota};
-/// use paceline_limiter::{Limit, Limiter, tokio::SharedLimiter};
+/// use paceline_limiter::{
+///     Actual, Admission, Amount, Demand, Dimension, Limit, LimitKey, Limiter, Quota,
+///     tokio::SharedLimiter,
+/// };
 ///
 /// let limiter = SharedLimiter::new(Limiter::new());
 /// let quota = Quota::per_minute(NonZeroU64::new(2).unwrap());
@@ -50,9 +59,9 @@ use crate::sync::Arc;
 ///
 /// let started = limiter.now();
 /// for _ in 0..3 {
-///     let receipt = limiter.acquire(&Demand::call(Amount::exact(1))).await?;
-///     limiter.sent(receipt);
-///     limiter.settle(receipt, &Actual::new());
+///     let mut permit = limiter.permit(&Demand::call(Amount::exact(1))).await?;
+///     permit.sent();
+///     permit.settle(&Actual::new());
 /// }
 /// // The third had to wait for the first to leave the window.
 /// assert!(limiter.now().since(started).as_secs() >= 60);
@@ -132,6 +141,30 @@ impl<C: Clock> SharedLimiter<C> {
         self.0.try_acquire(demand)
     }
 
+    /// As [`SharedLimiter::try_acquire`], with a [`Permit`] that ends the call where it is dropped.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing has changed then.
+    pub fn try_permit(&self, demand: &Demand) -> Result<Permit<Self>, Refusal> {
+        self.try_acquire(demand).map(|receipt| Permit::new(self.clone(), receipt))
+    }
+
+    /// Waits until every limit admits the demand: [`Admission::acquire`], with a [`Permit`] that ends
+    /// the call where it is dropped. Give the demand a [deadline](Demand::deadline) to bound the wait.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where waiting would not help or may not go on.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives back its place in the queue, or the grant that it never saw.
+    ///
+    /// # Fairness
+    /// First come, first served within a [`Class`](paceline_core::Class).
+    pub async fn permit(&self, demand: &Demand) -> Result<Permit<Self>, Refusal> {
+        // Nothing is awaited between the grant and the permit.
+        self.acquire(demand).await.map(|receipt| Permit::new(self.clone(), receipt))
+    }
+
     /// Counts a call of the past; see [`Limiter::record_past`].
     pub fn record_past(&self, demand: &Demand, at: Instant) {
         self.0.change(|limiter, now| limiter.record_past(demand, at, now));
@@ -206,6 +239,28 @@ impl<C: Clock> Admission for SharedLimiter<C> {
 
     fn pause(&self, key: &LimitKey, dimension: Option<Dimension>, until: Instant) {
         self.0.change(|limiter, now| limiter.pause_until(key, dimension, until, now));
+    }
+}
+
+impl<C: Clock> Issuer for SharedLimiter<C> {
+    fn sent(&self, receipt: Receipt) {
+        Admission::sent(self, receipt);
+    }
+
+    fn head_received(&self, receipt: Receipt) {
+        Admission::head_received(self, receipt);
+    }
+
+    fn progress(&self, receipt: Receipt, output: u64) {
+        Admission::progress(self, receipt, output);
+    }
+
+    fn settle(&self, receipt: Receipt, actual: &Actual) {
+        Admission::settle(self, receipt, actual);
+    }
+
+    fn cancel_unsent(&self, receipt: Receipt) {
+        Admission::cancel_unsent(self, receipt);
     }
 }
 

@@ -38,6 +38,11 @@ impl Flow {
             .saturating_sub(guard)
     }
 
+    /// What has been settled in the last window, oldest first: when its slot ends, and how much.
+    pub(crate) fn amounts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.settled.amounts()
+    }
+
     /// What the server can look at of a call in flight; nothing where there is none.
     pub(crate) fn input(&self, flight: Flight) -> u64 {
         self.flights.get(flight).map_or(0, |call| self.raw(call.input))

@@ -214,8 +214,9 @@ impl LimitState {
         self.holds = if matches!(self.counts, Counts::Pacer) { 0 } else { u64::MAX };
         self.delay_ns = delay_ns;
         self.on_arrival = self.limit.is_on_arrival();
-        if let Some(mut flow) = self.flow.take_if(|flow| flow.is_off(stated)) {
-            self.learned().credit = Some((flow.level(now), now));
+        let goes = self.limit.rule() != ChargeRule::Flow || self.limit.quota().window().is_none();
+        if let Some(flow) = self.flow.take_if(|flow| goes || flow.is_off(stated)) {
+            self.take_over(flow, now);
         }
         match (self.limit.quota().window(), &mut self.flow) {
             (Some(_), Some(flow)) if self.limit.rule() == ChargeRule::Flow => {
@@ -232,17 +233,29 @@ impl LimitState {
                 if let Some((credit, at)) = self.learned().credit.take() {
                     flow.go_on_with(credit, nanos(now.since(at)), now);
                 }
+                // From now on it is the one that counts.
+                self.counts = self.new_counts();
+                self.used = self.held;
                 self.flow = Some(Box::new(flow));
                 self.flow_number += 1;
             }
-            (_, flow) => {
-                if let Some(mut flow) = flow.take() {
-                    self.learned().credit = Some((flow.level(now), now));
-                }
-            }
+            _ => {}
         }
         self.follow_others(now);
         self.set_quick();
+    }
+}
+
+impl LimitState {
+    /// Goes on with what a rule that pools calls has counted.
+    fn take_over(&mut self, mut flow: Box<Flow>, now: Instant) {
+        self.learned().credit = Some((flow.level(now), now));
+        if !matches!(self.counts, Counts::Window(_)) {
+            return;
+        }
+        for (ends, amount) in flow.amounts() {
+            self.count(Instant::from_nanos(ends.saturating_sub(1)), amount, now);
+        }
     }
 }
 

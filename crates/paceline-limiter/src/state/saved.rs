@@ -53,8 +53,14 @@ pub struct SavedDelay {
 impl LimitState {
     pub(crate) fn save(&mut self, now: Instant) -> SavedLimit {
         self.expire(now);
-        let counted = match &self.counts {
-            Counts::Window(window) => {
+        let window = self.limit.quota().window().unwrap_or_default();
+        let counted = match (&self.counts, &self.flow) {
+            (_, Some(flow)) => {
+                let leaves = |(ends, amount)| (Instant::from_nanos(ends) + window, amount);
+                let counted = flow.amounts().map(leaves).filter(|(leaves, _)| *leaves > now);
+                counted.map(|(leaves, amount)| (leaves.since(now), amount)).collect()
+            }
+            (Counts::Window(window), None) => {
                 window.entries().map(|(leaves, amount)| (leaves.since(now), amount)).collect()
             }
             _ => Vec::new(),

@@ -23,7 +23,8 @@ impl LimitState {
             (None, Some(pacer)) if self.holds == 0 => pacer.free(now),
             _ => self.most.saturating_sub(self.used),
         };
-        let counted = if self.holds == 0 { owed } else { self.used - self.held };
+        let pooled = self.flow.as_mut().map_or(0, |flow| narrow(flow.counted(now)));
+        let counted = if self.holds == 0 { owed } else { self.used - self.held + pooled };
         let binds = self.binds(is_paced, now);
         let (in_force, others) = self.in_force();
         let passed = self.flow.as_ref().map(|flow| flow.passed()).unwrap_or_default();

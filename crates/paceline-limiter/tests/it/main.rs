@@ -12,6 +12,7 @@ mod others;
 mod pacing;
 mod pages;
 mod peers;
+mod permits;
 mod profiles;
 mod promises;
 mod restart;

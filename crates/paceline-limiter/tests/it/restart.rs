@@ -171,7 +171,7 @@ fn what_is_saved_is_read_as_it_was_written() {
     }
     let call = limiter.try_acquire(&ask(9, 20).tag("t"), at(0)).expect("fits");
     limiter.settle(call, &Actual::new().with(Dimension::TotalTokens, 12), at(3));
-    limiter.try_acquire(&ask(3, 5).tag("u"), at(900)).expect("fits");
+    let _ = limiter.try_acquire(&ask(3, 5).tag("u"), at(900)).expect("fits");
     limiter.observe(&refused(), at(901));
     limiter.pause_until(&LimitKey::Caller("c".into()), Some(Dimension::Requests), at(940), at(901));
     let saved = limiter.save(at(902));

@@ -64,7 +64,7 @@ fn a_window_goes_on_where_it_was() {
 fn what_was_in_flight_is_taken_as_used_as_late_as_it_could_be() {
     let mut old = limiter([units_per_minute(100)]);
     let lasts = Completion::between(Duration::ZERO, Duration::from_secs(15));
-    old.try_acquire(&units(90).completes(lasts), after(0)).expect("room");
+    let _ = old.try_acquire(&units(90).completes(lasts), after(0)).expect("room");
     let saved = old.save(after(10));
     // Over by 15, gone by 75: 60 after what is 15 here.
     let mut new = restore([units_per_minute(100)], &saved, after(15));

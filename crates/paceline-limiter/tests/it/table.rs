@@ -49,7 +49,7 @@ fn assert_leaves(until: Option<Instant>, millis: u64) {
 fn all_limits_admit_or_none_is_charged() {
     let mut limiter =
         limiter([per_minute(Dimension::Requests, 10), per_minute(Dimension::TotalTokens, 100)]);
-    limiter.try_acquire(&tokens(60, 60), at(0)).expect("fits");
+    let _ = limiter.try_acquire(&tokens(60, 60), at(0)).expect("fits");
     for _ in 0..20 {
         let refused = limiter.try_acquire(&tokens(60, 60), at(0));
         assert!(matches!(refused, Err(Refusal::NotUntil(_))));
@@ -152,7 +152,7 @@ fn the_queue_is_bounded() {
     let policy = QueuePolicy::new().max_waiting(2);
     let limiter = limiter([per_minute(Dimension::TotalTokens, 1)]);
     let mut limiter = limiter.with_queue(policy).expect("a policy that can be kept");
-    limiter.try_acquire(&tokens(1, 1), at(0)).expect("fits");
+    let _ = limiter.try_acquire(&tokens(1, 1), at(0)).expect("fits");
     limiter.enqueue(tokens(1, 1), at(0)).expect("the first waits");
     limiter.enqueue(tokens(1, 1), at(0)).expect("the second waits");
     assert_eq!(limiter.enqueue(tokens(1, 1), at(0)), Err(Refusal::QueueFull { waiting: 2 }));
@@ -161,7 +161,7 @@ fn the_queue_is_bounded() {
 #[test]
 fn another_queue_gives_no_ticket_again() {
     let mut limiter = limiter([per_minute(Dimension::TotalTokens, 1)]);
-    limiter.try_acquire(&tokens(1, 1), at(0)).expect("fits");
+    let _ = limiter.try_acquire(&tokens(1, 1), at(0)).expect("fits");
     let forgotten = limiter.enqueue(tokens(1, 1), at(0)).expect("it waits");
     let policy = QueuePolicy::new().max_waiting(1);
     let mut limiter = limiter.with_queue(policy).expect("a policy that can be kept");
@@ -194,10 +194,10 @@ fn limits_are_created_changed_and_lifted_as_they_are_observed() {
     };
     let ask = tokens(60, 60).model("m");
     limiter.observe(&stated(100), at(0));
-    limiter.try_acquire(&ask, at(0)).expect("fits");
+    let _ = limiter.try_acquire(&ask, at(0)).expect("fits");
     assert!(limiter.try_acquire(&ask, at(0)).is_err());
     limiter.observe(&stated(120), at(0));
-    limiter.try_acquire(&ask, at(0)).expect("the limit was raised");
+    let _ = limiter.try_acquire(&ask, at(0)).expect("the limit was raised");
     limiter.observe(&stated(50), at(0));
     assert!(matches!(limiter.try_acquire(&ask, at(0)), Err(Refusal::Never { .. })));
     let refill = Quota::per_minute(not_zero(1)).refill();
@@ -215,7 +215,7 @@ fn what_the_server_says_is_left_only_ever_tightens() {
         remaining,
         limit: 100,
     };
-    limiter.try_acquire(&tokens(30, 30), at(0)).expect("fits");
+    let _ = limiter.try_acquire(&tokens(30, 30), at(0)).expect("fits");
     limiter.observe(&remaining(100), at(0));
     assert!(limiter.try_acquire(&tokens(71, 71), at(0)).is_err());
     limiter.observe(&remaining(20), at(0));
