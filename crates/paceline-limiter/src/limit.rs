@@ -62,7 +62,8 @@ pub enum ChargeRule {
     ///
     /// Counts the upper amount as [`ChargeRule::Arrival`] does; settling edits it in place.
     HeldMax,
-    /// Only while the call is in flight. Default for [`Dimension::InFlight`].
+    /// Only while the call is in flight. Default for [`Dimension::InFlight`]. Nothing of it comes
+    /// back with time: needs a quota of [`Refill::Never`].
     WhileInFlight,
 }
 
@@ -111,6 +112,8 @@ pub enum LimitError {
     },
     /// A quota that never comes back can't be paced.
     PacedWithoutRefill,
+    /// [`ChargeRule::WhileInFlight`] counts in no window, and needs a quota of [`Refill::Never`].
+    InFlightWithRefill,
     /// [`ChargeRule::WhileInFlight`] has no window to pace.
     PacedInFlight,
     /// [`ChargeRule::Flow`] needs a quota that comes back, and its rolling window, so no
@@ -233,6 +236,9 @@ impl Limit {
         if self.rule == ChargeRule::Flow && !has_window {
             return Err(LimitError::FlowWithoutWindow);
         }
+        if self.rule == ChargeRule::WhileInFlight && self.quota.refill() != Refill::Never {
+            return Err(LimitError::InFlightWithRefill);
+        }
         if self.quota.limit().get() > Self::MAX_AMOUNT {
             return Err(LimitError::TooLarge { limit: self.quota.limit().get() });
         }
@@ -240,11 +246,11 @@ impl Limit {
             return Err(LimitError::DelayTooLong { delay: self.delay });
         }
         if self.pacing != Pacing::None {
-            if self.quota.refill() == Refill::Never {
-                return Err(LimitError::PacedWithoutRefill);
-            }
             if self.rule == ChargeRule::WhileInFlight {
                 return Err(LimitError::PacedInFlight);
+            }
+            if self.quota.refill() == Refill::Never {
+                return Err(LimitError::PacedWithoutRefill);
             }
         }
         match self.pacing {
@@ -296,7 +302,7 @@ impl LimitError {
     pub const fn field(&self) -> &'static str {
         match self {
             Self::BurstNotBelowLimit { .. } => "burst",
-            Self::TooLarge { .. } => "quota",
+            Self::TooLarge { .. } | Self::InFlightWithRefill => "quota",
             Self::DelayTooLong { .. } => "delay",
             Self::PacedWithoutRefill | Self::PacedInFlight => "pacing",
             Self::FlowWithoutWindow => "rule",
@@ -318,6 +324,9 @@ impl fmt::Display for LimitError {
                 write!(f, "a delay bound of {delay:?} is above {:?}", Limit::MAX_DELAY)
             }
             Self::PacedWithoutRefill => f.write_str("a quota that never comes back can't be paced"),
+            Self::InFlightWithRefill => {
+                f.write_str("a limit on calls in flight has no window: its quota never comes back")
+            }
             Self::PacedInFlight => f.write_str("a limit on calls in flight can't be paced"),
             Self::FlowWithoutWindow => f.write_str(
                 "the rule `Flow` needs a quota that comes back, behind a pacer or none, not a bucket",
@@ -392,7 +401,13 @@ mod tests {
         assert_eq!(base.delay(late).check(), Err(LimitError::DelayTooLong { delay: late }));
         let once = Limit::new(LimitKey::All, Dimension::Money, Quota::once(sixty));
         assert_eq!(once.clone().check(), Ok(()));
-        assert_eq!(once.paced(Pacing::Even).check(), Err(LimitError::PacedWithoutRefill));
+        assert_eq!(once.clone().paced(Pacing::Even).check(), Err(LimitError::PacedWithoutRefill));
+        let flying = once.charged(ChargeRule::WhileInFlight);
+        assert_eq!(flying.check(), Ok(()));
+        assert_eq!(flying.paced(Pacing::Even).check(), Err(LimitError::PacedInFlight));
+        let flying = Limit::new(LimitKey::All, Dimension::InFlight, per_minute(9)).check();
+        assert_eq!(flying, Err(LimitError::InFlightWithRefill));
+        assert_eq!(flying.map_err(|error| error.field()), Err("quota"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod saved;
 
 pub(crate) use limits::Limits;
 pub use observe::MAX_WIDENED;
+pub(crate) use observe::counted;
 pub use pauses::SavedPause;
 pub use queued::Served;
 pub use saved::{Restored, Saved};

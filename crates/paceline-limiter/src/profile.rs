@@ -6,6 +6,7 @@ use std::time::Duration;
 use paceline_core::{Dimension, LimitKey, Quota};
 
 use crate::limit::{ChargeRule, Limit, Pacing};
+use crate::limiter::counted;
 
 /// How limits are kept for a kind of server.
 ///
@@ -79,11 +80,9 @@ impl Profile {
         quota: Quota,
         delay: Duration,
     ) -> Limit {
+        let quota = counted(dimension, quota);
         let limit = Limit::new(key, dimension, quota).delay(delay);
         let Some(window) = quota.window() else { return limit };
-        if limit.rule() == ChargeRule::WhileInFlight {
-            return limit;
-        }
         let is_short = window <= Duration::from_secs(1);
         match self {
             Self::Grok | Self::GrokStrict if is_short && dimension == Dimension::Requests => {

@@ -511,7 +511,12 @@ impl LimitState {
                 *spent += added;
                 self.used += added;
             }
-            Counts::InFlight | Counts::Pacer => {}
+            Counts::InFlight => {
+                if let Some(spent) = self.learned.as_mut().and_then(|l| l.spent.as_mut()) {
+                    *spent = spent.saturating_add(amount);
+                }
+            }
+            Counts::Pacer => {}
         }
     }
 

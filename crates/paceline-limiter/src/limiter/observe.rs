@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paceline_core::{Dimension, Instant, LimitKey, Observation, Receipt};
+use paceline_core::{Dimension, Instant, LimitKey, Observation, Quota, Receipt};
 
 use super::{Limiter, Limits};
 use crate::limit::{Limit, LimitError};
@@ -28,7 +28,7 @@ impl Limiter {
         let now = self.advance(now);
         match observation {
             Observation::Stated { key, dimension, quota }
-                if !self.set_limit(key, *dimension, *quota, now) =>
+                if !self.set_limit(key, *dimension, counted(*dimension, *quota), now) =>
             {
                 let quota = Limit::bounded(*quota);
                 let limit = self.profile.limit(key.clone(), *dimension, quota, self.delay);
@@ -37,7 +37,9 @@ impl Limiter {
                 debug_assert!(matches!(added, Ok(()) | Err(LimitError::TooManyLimits { .. })));
             }
             Observation::Unlimited { key, dimension, refill } => {
-                self.limits.remove(key, *dimension, |quota| quota.refill() == *refill);
+                let is_of_it =
+                    |quota: Quota| quota.refill() == *refill || *dimension == Dimension::InFlight;
+                self.limits.remove(key, *dimension, is_of_it);
             }
             // One that nothing has been counted on is a replica that has not heard of us.
             Observation::Remaining { remaining, limit, .. } if remaining == limit => {}
@@ -105,6 +107,11 @@ impl Limits {
             }
         });
     }
+}
+
+/// The quota that a limit of this dimension can have: calls in flight come back when they end.
+pub(crate) fn counted(dimension: Dimension, quota: Quota) -> Quota {
+    if dimension == Dimension::InFlight { Quota::once(quota.limit()) } else { quota }
 }
 
 /// The widest that refusals make a delay bound.

@@ -24,6 +24,8 @@ pub(super) struct Learned {
     credit: Option<(i128, Instant)>,
     /// The epoch of the next pacer.
     next_epoch: u32,
+    /// What is spent of a quota that never comes back, while only what is in flight counts.
+    pub(super) spent: Option<u64>,
 }
 
 /// A delay bound that refusals made wider.
@@ -41,6 +43,7 @@ impl LimitState {
         if let Some(learned) = &mut self.learned {
             learned.widened = None;
         }
+        self.fell_back = false;
         self.change(limit, now);
     }
 
@@ -58,6 +61,11 @@ impl LimitState {
     /// The same limit on other terms.
     pub(super) fn change(&mut self, limit: Limit, now: Instant) {
         let old = std::mem::replace(&mut self.limit, limit);
+        let is_other = is_bucket(&old) != is_bucket(&self.limit);
+        if let Some(pacer) = self.pacer.take_if(|_| is_other) {
+            // What the one has free, the other need not have.
+            self.learned().next_epoch = pacer.epoch() + 1;
+        }
         let epoch = self.learned.as_ref().map_or(0, |learned| learned.next_epoch);
         match (&mut self.pacer, self.limit.rate(Duration::from_nanos(self.staleness_ns))) {
             (Some(pacer), Some(rate)) => pacer.set_rate(rate, now),
@@ -75,9 +83,16 @@ impl LimitState {
         }
         self.most = self.limit.quota().limit().get();
         let is_flying = |limit: &Limit| limit.rule() == ChargeRule::WhileInFlight;
-        if is_flying(&old) != is_flying(&self.limit) || is_bucket(&old) != is_bucket(&self.limit) {
-            self.counts = self.new_counts();
+        if is_flying(&old) != is_flying(&self.limit) || is_other {
+            let counts = self.new_counts();
+            if let Counts::Spent(spent) = std::mem::replace(&mut self.counts, counts) {
+                self.learned().spent = Some(spent);
+            }
             self.used = self.held;
+            if let (Counts::Spent(_), Some(learned)) = (&self.counts, &mut self.learned) {
+                let spent = learned.spent.take().unwrap_or(0);
+                self.count(now, spent, now);
+            }
             if is_bucket(&old) {
                 // A bucket does not tell when it let go what: it may all have been just now.
                 self.count(now, self.most, now);
@@ -159,6 +174,10 @@ impl LimitState {
 
     /// What was spent of a quota that never comes back is forgotten.
     pub(crate) fn renew(&mut self) -> bool {
+        if let Some(learned) = self.learned.as_mut().filter(|learned| learned.spent.is_some()) {
+            learned.spent = Some(0);
+            return true;
+        }
         let Counts::Spent(spent) = &mut self.counts else { return false };
         self.used -= std::mem::take(spent);
         true

@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use paceline_core::{Amount, Demand, Dimension, Instant, LimitKey, Observation, Quota};
-use paceline_limiter::{Limit, LimitError, Limiter, Pacing, Profile};
+use paceline_core::{Actual, Amount, Demand, Dimension, Instant, LimitKey, Observation, Quota};
+use paceline_limiter::{ChargeRule, Limit, LimitError, Limiter, Pacing, Profile};
 
 const UNITS: Dimension = Dimension::TotalTokens;
 
@@ -101,6 +101,72 @@ fn a_limit_that_is_stated_is_bounded_in_every_profile() {
         let seen = limiter.snapshot(at(0)).limits;
         assert_eq!(seen.len(), 3, "{profile:?}");
         assert!(seen.iter().all(|limit| limit.quota.limit().get() == Limit::MAX_AMOUNT));
+    }
+}
+
+#[test]
+fn a_limit_of_another_kind_in_its_place_mints_nothing() {
+    let burst = Pacing::Burst(not_zero(40));
+    let kinds =
+        || [Pacing::None, Pacing::Even, burst, Pacing::Bucket].map(|p| per_minute(100).paced(p));
+    for from in kinds() {
+        for to in kinds() {
+            for (asked, second) in [(100, 0), (100, 30), (60, 30), (20, 90)] {
+                let mut limiter = Limiter::new();
+                limiter.add(from.clone()).expect("a legal limit");
+                for n in 0..asked {
+                    // One a second, so that every pacer lets nearly all through.
+                    let _ = limiter.try_acquire(&units(1), at(n));
+                }
+                let now = at(asked + second);
+                let before = limiter.snapshot(now).limits[0].free;
+                limiter.replace(to.clone(), now).expect("a legal limit");
+                let between = limiter.snapshot(now).limits[0].free;
+                limiter.replace(from.clone(), now).expect("a legal limit");
+                let after = admitted(&mut limiter, 200, now) as u64;
+                let what = (from.pacing(), to.pacing(), asked, second);
+                assert!(
+                    between <= before && after <= before,
+                    "{what:?}: {before} {between} {after}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_spent_stays_spent_while_only_what_is_in_flight_counts() {
+    let cap = |rule| {
+        let quota = Quota::once(not_zero(10));
+        Limit::new(LimitKey::All, UNITS, quota).charged(rule).delay(Duration::ZERO)
+    };
+    let flying = cap(ChargeRule::WhileInFlight);
+    let spent = cap(ChargeRule::Completion);
+    let mut limiter = Limiter::new();
+    limiter.add(spent.clone()).expect("a legal limit");
+    let first = limiter.try_acquire(&units(3), at(0)).expect("room");
+    limiter.settle(first, &Actual::new(), at(0));
+    let before = limiter.try_acquire(&units(2), at(0)).expect("room");
+    limiter.replace(flying, at(1)).expect("a legal limit");
+    let during = limiter.try_acquire(&units(4), at(1)).expect("2 of 10 are in flight");
+    limiter.settle(before, &Actual::new(), at(1));
+    limiter.settle(during, &Actual::new(), at(1));
+    limiter.replace(spent, at(2)).expect("a legal limit");
+    assert_eq!(limiter.snapshot(at(2)).limits[0].used, 9);
+    assert!(limiter.try_acquire(&units(2), at(2)).is_err());
+    assert!(limiter.renew(&LimitKey::All, UNITS));
+    assert!(limiter.try_acquire(&units(10), at(2)).is_ok());
+}
+
+#[test]
+fn a_limit_on_calls_in_flight_is_stated_without_a_window() {
+    let mut limiter = Limiter::new();
+    for most in [3, 5] {
+        let quota = Quota::per_minute(not_zero(most));
+        let (key, dimension) = (LimitKey::All, Dimension::InFlight);
+        limiter.observe(&Observation::Stated { key, dimension, quota }, at(0));
+        let limits = limiter.snapshot(at(0)).limits;
+        assert_eq!((limits.len(), limits[0].quota), (1, Quota::once(not_zero(most))));
     }
 }
 

@@ -192,3 +192,25 @@ fn flow_falls_back_to_holding_where_the_server_counts_on_arrival_and_returns() {
     holding.observe(&counted(ChargeMoment::Completion), at(201));
     assert_eq!(look(&mut holding, at(201)).rule, ChargeRule::Completion, "it never was Flow");
 }
+
+#[test]
+fn a_refusal_before_any_call_of_ours_does_not_hold_for_ever() {
+    let mut limiter = Limiter::new();
+    let quota = Quota::per_minute(NonZeroU64::new(100).expect("not zero"));
+    limiter.add(Limit::new(LimitKey::All, TOKENS, quota)).expect("legal");
+    let told = Observation::Refused {
+        key: LimitKey::All,
+        dimension: Some(TOKENS),
+        actual: None,
+        limit: Some(100),
+        receipt: None,
+    };
+    limiter.observe(&told, at(1_000));
+    let demand = Demand::new().with(TOKENS, Amount::exact(50));
+    let Err(Refusal::NotUntil(blocked)) = limiter.try_acquire(&demand, at(1_000)) else {
+        panic!("others have it all");
+    };
+    let until = blocked.until.expect("what was there before us leaves within a window or so");
+    assert!(until < at(1_070), "{until}");
+    assert!(limiter.try_acquire(&demand, until).is_ok());
+}

@@ -154,7 +154,6 @@ fn a_permit_of_another_limiter_changes_nothing() {
 }
 
 #[cfg(feature = "clock")]
-#[expect(clippy::disallowed_methods, reason = "a thread that panics is what is tested")]
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test of a thread")]
 fn a_thread_that_panics_gives_its_place_back() {
