@@ -337,9 +337,10 @@ fn what_is_cancelled_at_once_leaves_nothing_after_another_delay_bound() {
     let mut flow = flow();
     let ask = ask(900, 4_000);
     let now = run(&mut flow, 40, 1_000);
-    // The second one finds nothing new to build curves of.
-    flow.set_delay(Duration::from_secs(1), at(now));
-    flow.set_delay(Duration::from_secs(9), at(now));
+    // Another one is expected to land, too; and the second time there is nothing new to build curves of.
+    flow.admit(&ask, at(now - 500));
+    flow.set_delay(Duration::from_millis(60), at(now));
+    flow.set_delay(Duration::from_secs(2), at(now));
     let before = flow.clone();
     let flight = flow.admit(&ask, at(now));
     assert!(flow.forecast.guard() > before.forecast.guard());
