@@ -193,18 +193,21 @@ impl Reader {
     /// # Errors
     /// [`LedgerError`] where the file can't be read any more.
     pub fn usage(&self, by: Grouping, range: &Range) -> Result<Vec<(Group, Totals)>, LedgerError> {
-        // The remainder is that of the floor, so that moments before 1970 fall into their day too.
-        let key = match by {
-            Grouping::Hour => "sent_ms - (sent_ms % 3600000 + 3600000) % 3600000",
-            Grouping::Day => "sent_ms - (sent_ms % 86400000 + 86400000) % 86400000",
-            Grouping::Model => "model",
-            Grouping::Tag => "tag",
+        // Rounded down, so that moments before 1970 fall into their day too.
+        let (key, length) = match by {
+            Grouping::Hour => ("sent_ms / 3600000 - (sent_ms % 3600000 < 0)", 3_600_000),
+            Grouping::Day => ("sent_ms / 86400000 - (sent_ms % 86400000 < 0)", 86_400_000),
+            Grouping::Model => ("model", 0),
+            Grouping::Tag => ("tag", 0),
         };
         let columns = format!("{key}, {}", sums());
         let mut groups = Vec::new();
         self.select(&columns, range, "GROUP BY 1 ORDER BY 1", |row| {
             let group = match by {
-                Grouping::Hour | Grouping::Day => Group::From(UnixMillis::new(row.get(0)?)),
+                Grouping::Hour | Grouping::Day => {
+                    let first = row.get::<_, i64>(0)?.saturating_mul(length);
+                    Group::From(UnixMillis::new(first))
+                }
                 Grouping::Model => Group::Model(ModelId::from(row.get::<_, String>(0)?)),
                 Grouping::Tag => Group::Tag(row.get::<_, Option<String>>(0)?.map(Tag::from)),
             };
