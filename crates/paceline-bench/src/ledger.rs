@@ -20,7 +20,7 @@ use std::time::Instant;
 use paceline_ledger::{Grouping, Range, Reader};
 
 use crate::row::{self, Row};
-use load::{Load, Others};
+use load::{Kept, Load, Others};
 use scene::{Scene, Seen};
 
 /// How to measure.
@@ -144,15 +144,18 @@ fn waits(bench: &mut Bench<'_>) -> Result<(), String> {
     ] {
         let attempts = per_second * bench.options.seconds;
         let path = bench.file(&format!("wait-{name}"));
-        let on = load::at_a_pace(Some(&path), per_second, attempts, others)?;
-        let off = load::at_a_pace(None, per_second, attempts, Others::None)?;
-        for (state, waits) in [("on", on), ("off", off)] {
+        let on = load::at_a_pace(Kept::Ledger(&path, others), per_second, attempts)?;
+        let handed = load::at_a_pace(Kept::HandedOver, per_second, attempts)?;
+        let off = load::at_a_pace(Kept::Nowhere, per_second, attempts)?;
+        for (state, waits) in [("on", on), ("thread_only", handed), ("off", off)] {
             let row = |share: f64, what: &str| {
                 Row::new(format!("wait/{name}/{state}/{what}"), waits.quantile_ms(share), "ms")
             };
-            bench.keep(row(0.5, "median"));
             let mut p99 = row(0.99, "p99");
-            p99.at_most(5.0);
+            if state == "on" {
+                p99.at_most(5.0);
+            }
+            bench.keep(row(0.5, "median"));
             bench.keep(p99);
             bench.keep(row(1.0, "most"));
         }

@@ -1,17 +1,19 @@
 //! Many calls at once, and how long each intent waits.
 //!
 //! A call is an intent, some time in flight, and an outcome; nothing is sent anywhere. Without a
-//! ledger the same calls go through a record that is ready at once, which measures the harness.
+//! ledger the same calls go through a record that is ready at once, and through one that another
+//! thread answers without writing anything: what that takes is the machine's, not the ledger's.
 
 use std::future;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use paceline_budget::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
 use paceline_core::{Money, UnixMillis, Usage};
 use paceline_ledger::{Ledger, Range, Reader, RunInfo};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// So many attempts, so many of them at once.
@@ -47,6 +49,49 @@ impl Record for Nothing {
     fn outcome(&self, _outcome: &Outcome) -> Result<(), RecordError> {
         Ok(())
     }
+}
+
+/// A record that another thread answers, and that keeps nothing.
+#[derive(Debug)]
+struct HandOver(mpsc::Sender<oneshot::Sender<()>>);
+
+impl HandOver {
+    fn start() -> Self {
+        let (ask, asked) = mpsc::channel::<oneshot::Sender<()>>();
+        // It ends with the record. Whoever does not wait any more is not told.
+        std::thread::spawn(move || {
+            for answer in asked {
+                let _ = answer.send(());
+            }
+        });
+        Self(ask)
+    }
+}
+
+impl Record for HandOver {
+    fn intent<'a>(&'a self, _intent: &'a Intent) -> Recorded<'a> {
+        Box::pin(async {
+            let (answer, answered) = oneshot::channel();
+            let gone = |_| RecordError::new("the other thread is gone");
+            self.0.send(answer).map_err(|_| RecordError::new("the other thread is gone"))?;
+            answered.await.map_err(gone)
+        })
+    }
+
+    fn outcome(&self, _outcome: &Outcome) -> Result<(), RecordError> {
+        Ok(())
+    }
+}
+
+/// Where attempts are recorded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kept<'a> {
+    /// In a ledger, which others use as well.
+    Ledger(&'a Path, Others),
+    /// By another thread that writes nothing.
+    HandedOver,
+    /// Nowhere.
+    Nowhere,
 }
 
 impl Waits {
@@ -90,34 +135,32 @@ impl Load {
     }
 }
 
-/// Attempts that begin evenly spaced and last a fifth of a second; with a ledger at `path`, or
-/// without one.
-pub(super) fn at_a_pace(
-    path: Option<&Path>,
-    per_second: u64,
-    attempts: u64,
-    others: Others,
-) -> Result<Waits, String> {
-    let ledger = path.map(open).transpose()?.map(Arc::new);
-    let record: Arc<dyn Record> = match &ledger {
-        Some(ledger) => Arc::clone(ledger) as Arc<dyn Record>,
-        None => Arc::new(Nothing),
-    };
-    let over = AtomicBool::new(false);
-    let mut waits = std::thread::scope(|scope| {
-        if let Some(path) = path {
-            scope.spawn(|| beside(path, others, per_second, &over));
+/// Attempts that begin evenly spaced and last a fifth of a second.
+pub(super) fn at_a_pace(kept: Kept<'_>, per_second: u64, attempts: u64) -> Result<Waits, String> {
+    let mut waits = match kept {
+        Kept::Ledger(path, others) => beside(path, others, per_second, attempts)?,
+        Kept::HandedOver => {
+            paced(&(Arc::new(HandOver::start()) as Arc<dyn Record>), per_second, attempts)?
         }
+        Kept::Nowhere => paced(&(Arc::new(Nothing) as Arc<dyn Record>), per_second, attempts)?,
+    };
+    waits.0.sort_unstable();
+    Ok(waits)
+}
+
+fn beside(path: &Path, others: Others, per_second: u64, attempts: u64) -> Result<Waits, String> {
+    let ledger = Arc::new(open(path)?);
+    let record = Arc::clone(&ledger) as Arc<dyn Record>;
+    let over = AtomicBool::new(false);
+    let waits = std::thread::scope(|scope| {
+        scope.spawn(|| other(path, others, per_second, &over));
         let waits = paced(&record, per_second, attempts);
         over.store(true, Ordering::Release);
         waits
     })?;
-    waits.0.sort_unstable();
-    if let (Some(ledger), Some(path)) = (ledger, path) {
-        ledger.close().map_err(|error| error.to_string())?;
-        if others != Others::Writer {
-            all_there(path, attempts)?;
-        }
+    ledger.close().map_err(|error| error.to_string())?;
+    if others != Others::Writer {
+        all_there(path, attempts)?;
     }
     Ok(waits)
 }
@@ -145,7 +188,7 @@ fn paced(record: &Arc<dyn Record>, per_second: u64, attempts: u64) -> Result<Wai
 }
 
 /// Uses the file from another connection until it is over.
-fn beside(path: &Path, others: Others, per_second: u64, over: &AtomicBool) {
+fn other(path: &Path, others: Others, per_second: u64, over: &AtomicBool) {
     let pace = Duration::from_micros(1_000_000 / per_second);
     match others {
         Others::None => {}
