@@ -152,7 +152,8 @@ fn waits(bench: &mut Bench<'_>) -> Result<(), String> {
                 Row::new(format!("wait/{name}/{state}/{what}"), waits.quantile_ms(share), "ms")
             };
             let mut p99 = row(0.99, "p99");
-            if state == "on" {
+            // More calls a second than any quota of the API has: only reported.
+            if state == "on" && per_second <= 1_000 {
                 p99.at_most(5.0);
             }
             bench.keep(row(0.5, "median"));

@@ -1,4 +1,4 @@
-//! The ledger that is written: a handle, and the one thread behind it.
+//! The ledger that is written: a handle, and the one thread that writes.
 //!
 //! Invariants: an intent is committed before its future is ready; everything that one group holds
 //! is committed whole or not at all; the first failure is the last, as nothing that follows a
@@ -15,6 +15,7 @@ use paceline_budget::{Intent, Outcome, Record, RecordError, Recorded};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::error::{LedgerError, LedgerErrorKind};
+use crate::fold::Folder;
 use crate::query::Reader;
 use crate::queue::{Commit, Job, Queue};
 use crate::{row, schema};
@@ -68,7 +69,7 @@ impl Ledger {
         Self::start(path, connection, info)
     }
 
-    fn start(path: &Path, connection: Connection, info: &RunInfo) -> Result<Self, LedgerError> {
+    fn start(path: &Path, mut connection: Connection, info: &RunInfo) -> Result<Self, LedgerError> {
         let failed = |error| LedgerError::sqlite(path, error);
         connection
             .execute(
@@ -78,7 +79,9 @@ impl Ledger {
             .map_err(failed)?;
         let run = connection.last_insert_rowid();
         let queue = Arc::new(Queue::default());
-        let writer = Writer { path: path.to_owned(), run, connection, queue: Arc::clone(&queue) };
+        let folder = Folder::start(path, &mut connection, &queue)?;
+        let writer =
+            Writer { path: path.to_owned(), run, connection, folder, queue: Arc::clone(&queue) };
         let thread = thread::Builder::new()
             .name("paceline-ledger".to_owned())
             .spawn(move || writer.run())
@@ -185,6 +188,7 @@ struct Writer {
     path: PathBuf,
     run: i64,
     connection: Connection,
+    folder: Folder,
     queue: Arc<Queue>,
 }
 
@@ -200,7 +204,7 @@ impl Drop for EndOfThread<'_> {
 
 impl Writer {
     fn run(self) {
-        let Self { path, run, mut connection, queue } = self;
+        let Self { path, run, mut connection, mut folder, queue } = self;
         let _end = EndOfThread(&queue, &path);
         while let Some(group) = queue.next_group() {
             // A panic must leave nobody waiting either.
@@ -216,10 +220,16 @@ impl Writer {
                 Ok(duplicates) => answer(&path, group, &duplicates),
                 Err(error) => {
                     queue.end(&error, group);
-                    return;
+                    break;
                 }
             }
+            if let Err(error) = folder.committed(&connection) {
+                queue.end(&LedgerError::sqlite(&path, error), Vec::new());
+                break;
+            }
         }
+        // The last connection to close folds what is left, and that should be this one.
+        folder.end();
     }
 }
 

@@ -52,7 +52,7 @@
 //! # What is not
 //! A loss of power, or a crash of the operating system, may lose the commits of the last moments,
 //! as the file is in WAL mode with `synchronous=NORMAL`: what was committed is with the operating
-//! system, and on the disk once SQLite folds its log in (every 1,000 pages, some megabytes).
+//! system, and on the disk once the log is folded into the file (every 4 MiB, and at the end).
 //! Nothing is torn then: the file is as it was after some earlier commit. Attempts since then are
 //! missing, so a budget restored from it may be short by them. The file has to be on a local disk.
 //!
@@ -60,6 +60,7 @@
 //! caller's. It knows no HTTP, no prices and no limits. There are no features.
 
 mod error;
+mod fold;
 mod ledger;
 mod query;
 mod queue;

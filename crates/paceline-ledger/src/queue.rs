@@ -3,11 +3,15 @@
 //! It writes nothing itself. Invariants: jobs are taken in the order in which they came; an intent
 //! waits where the queue is full, and an outcome never does, as there is at most one for every
 //! intent; once writing has failed nobody waits any more.
+//!
+//! An intent is taken as soon as the writer is free. An outcome, which nobody waits for, waits up
+//! to [`OUTCOME_DELAY`] for an intent to be committed with, so that there are half as many commits.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use paceline_budget::{Intent, Outcome, RecordError};
 
@@ -18,6 +22,10 @@ const MOST_WAITING: usize = 4_096;
 
 /// How many jobs are committed at once at most.
 const MOST_IN_GROUP: usize = 1_024;
+
+/// How long an outcome waits at most for others to be committed with. A program that is killed
+/// meanwhile finds the attempt without an outcome, and counts it at what was reserved.
+const OUTCOME_DELAY: Duration = Duration::from_millis(5);
 
 /// Something to be written.
 #[derive(Debug)]
@@ -38,6 +46,8 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Somebody waits for one of them.
+    is_urgent: bool,
     for_room: Vec<Waker>,
     /// Why nothing is taken any more.
     ended: Option<LedgerError>,
@@ -59,8 +69,12 @@ impl Queue {
             return Err(error);
         }
         state.jobs.push_back(Job::Outcome(Box::new(outcome)));
+        // The first one sets the writer's alarm, and the last that fits ends its sleep.
+        let tell = matches!(state.jobs.len(), 1 | MOST_IN_GROUP);
         drop(state);
-        self.filled.notify_one();
+        if tell {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
@@ -73,6 +87,7 @@ impl Queue {
                 return Err(error.clone());
             }
             state.jobs.push_back(Job::Flush(ticket.clone()));
+            state.is_urgent = true;
         }
         self.filled.notify_one();
         ticket.wait()
@@ -81,14 +96,23 @@ impl Queue {
     /// What to write next; waits for it. `None` where the queue is closed and empty.
     pub(crate) fn next_group(&self) -> Option<Vec<Job>> {
         let mut state = self.lock();
-        while state.jobs.is_empty() {
-            if state.is_closing {
-                return None;
+        let mut alarm = None;
+        while !state.is_urgent && !state.is_closing && state.jobs.len() < MOST_IN_GROUP {
+            if state.jobs.is_empty() {
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
             }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let alarm = *alarm.get_or_insert_with(|| Instant::now() + OUTCOME_DELAY);
+            let Some(rest) = alarm.checked_duration_since(Instant::now()) else { break };
+            let waited = self.filled.wait_timeout(state, rest);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.jobs.is_empty() {
+            return None;
         }
         let most = state.jobs.len().min(MOST_IN_GROUP);
         let group = state.jobs.drain(..most).collect();
+        state.is_urgent &= !state.jobs.is_empty();
         let wake = std::mem::take(&mut state.for_room);
         drop(state);
         wake.into_iter().for_each(Waker::wake);
@@ -141,6 +165,7 @@ impl Queue {
         let ticket = Ticket::default();
         ticket.wake(waker);
         state.jobs.push_back(Job::Intent(Box::new(intent.clone()), ticket.clone()));
+        state.is_urgent = true;
         drop(state);
         self.filled.notify_one();
         Ok(Some(ticket))

@@ -77,12 +77,25 @@ pub(crate) fn open_to_write(path: &Path) -> Result<Connection, LedgerError> {
         let why = "its file system can't hold a write-ahead log";
         return Err(LedgerError::detailed(LedgerErrorKind::Io, path, why));
     }
+    set_up(path, &connection)?;
+    check(path, &connection)?;
+    Ok(connection)
+}
+
+/// One more connection to a ledger that this program has open to write to.
+pub(crate) fn open_beside(path: &Path) -> Result<Connection, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = connect(path, flags)?;
+    set_up(path, &connection)?;
+    Ok(connection)
+}
+
+fn set_up(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
+    let failed = |error| LedgerError::sqlite(path, error);
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
     connection
         .pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))
-        .map_err(failed)?;
-    check(path, &connection)?;
-    Ok(connection)
+        .map_err(failed)
 }
 
 /// Opens a ledger to read from, also while it is written.
