@@ -4,6 +4,7 @@
 //! is committed whole or not at all; the first failure is the last, as nothing that follows a
 //! failed commit can be trusted.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use paceline_budget::{Intent, Outcome, Record, RecordError, Recorded};
+use paceline_budget::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::error::{LedgerError, LedgerErrorKind};
@@ -43,9 +44,9 @@ impl RunInfo {
 
 /// A ledger that attempts are recorded in.
 ///
-/// Give it to a client as its [`Record`]. It can be shared, and other programs may have the same
-/// file open: every opening is a run of its own, so that names of calls only have to be unique
-/// within one.
+/// Give it to a client as its [`Record`]. Other programs may have the same file open, and one
+/// program may open it more than once: every opening is a run of its own, and names of calls have
+/// to be unique within one. So clients that name calls by themselves need an opening each.
 ///
 /// Dropping it writes what is queued and waits for that, some milliseconds; [`Ledger::close`]
 /// does the same and says how it went.
@@ -206,10 +207,11 @@ impl Writer {
     fn run(self) {
         let Self { path, run, mut connection, mut folder, queue } = self;
         let _end = EndOfThread(&queue, &path);
+        let mut refused = Refused::default();
         while let Some(group) = queue.next_group() {
             // A panic must leave nobody waiting either.
             let committed = panic::catch_unwind(AssertUnwindSafe(|| {
-                commit(&mut connection, run, &group)
+                commit(&mut connection, run, &group, &mut refused)
                     .map_err(|error| LedgerError::sqlite(&path, error))
             }));
             let committed = committed.unwrap_or_else(|_| {
@@ -233,8 +235,17 @@ impl Writer {
     }
 }
 
+/// Attempts that were refused because their name was taken, and how often. Each is followed by an
+/// outcome that says it was not sent, which must not close the one that has the name.
+type Refused = HashMap<AttemptId, u32>;
+
 /// Commits a group; which of its jobs were intents of attempts that had a row already.
-fn commit(connection: &mut Connection, run: i64, group: &[Job]) -> rusqlite::Result<Vec<usize>> {
+fn commit(
+    connection: &mut Connection,
+    run: i64,
+    group: &[Job],
+    refused: &mut Refused,
+) -> rusqlite::Result<Vec<usize>> {
     let mut duplicates = Vec::new();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for (at, job) in group.iter().enumerate() {
@@ -242,14 +253,28 @@ fn commit(connection: &mut Connection, run: i64, group: &[Job]) -> rusqlite::Res
             Job::Intent(intent, _) => {
                 if !row::insert(&transaction, run, intent)? {
                     duplicates.push(at);
+                    *refused.entry(intent.id.clone()).or_default() += 1;
                 }
             }
+            Job::Outcome(outcome) if is_of_refused(outcome, refused) => {}
             Job::Outcome(outcome) => row::close(&transaction, run, outcome)?,
             Job::Flush(_) => {}
         }
     }
     transaction.commit()?;
     Ok(duplicates)
+}
+
+fn is_of_refused(outcome: &Outcome, refused: &mut Refused) -> bool {
+    if outcome.ending != Ending::NotSent {
+        return false;
+    }
+    let Some(times) = refused.get_mut(&outcome.id) else { return false };
+    *times -= 1;
+    if *times == 0 {
+        refused.remove(&outcome.id);
+    }
+    true
 }
 
 /// Tells those who wait.

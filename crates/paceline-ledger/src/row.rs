@@ -24,9 +24,12 @@ pub struct Attempt {
     pub caller: Option<Caller>,
     /// When its intent was recorded.
     pub sent_at: UnixMillis,
-    /// What was reserved for it.
+    /// By when it is over, as far as that was known: one without an outcome that is later than
+    /// this is not in flight any more.
+    pub latest: Option<UnixMillis>,
+    /// Tokens reserved for it.
     pub reserved_tokens: u64,
-    /// What was reserved for it.
+    /// Money reserved for it.
     pub reserved: Money,
     /// How it ended; `None` while it is in flight, and for ever where its program died.
     pub ending: Option<Ending>,
@@ -61,7 +64,7 @@ impl Attempt {
 /// The columns that [`read`] expects, in order.
 pub(crate) const COLUMNS: &str = "run, call, attempt, model, tag, caller, sent_ms, \
     reserved_tokens, reserved_ticks, ending, ended_ms, status, input_tokens, output_tokens, \
-    certainty, cost_ticks, cost_refused";
+    certainty, cost_ticks, cost_refused, latest_ms";
 
 /// Writes an intent; `false` where the attempt has a row already.
 pub(crate) fn insert(db: &Connection, run: i64, intent: &Intent) -> rusqlite::Result<bool> {
@@ -87,13 +90,15 @@ pub(crate) fn insert(db: &Connection, run: i64, intent: &Intent) -> rusqlite::Re
     Ok(inserted > 0)
 }
 
-/// Writes an outcome. A second one of the same attempt changes nothing.
+/// Writes an outcome. A second one of the same attempt changes nothing, unless the first said that
+/// it never left: then it was wrong, and what may have been spent counts.
 pub(crate) fn close(db: &Connection, run: i64, outcome: &Outcome) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(
         "UPDATE attempt SET ending = ?4, ended_ms = ?5, status = ?6, input_tokens = ?7, \
          output_tokens = ?8, reasoning_tokens = ?9, cached_tokens = ?10, certainty = ?11, \
          cost_ticks = coalesce(?12, reserved_ticks), cost_refused = ?12 IS NULL \
-         WHERE run = ?1 AND call = ?2 AND attempt = ?3 AND ending IS NULL",
+         WHERE run = ?1 AND call = ?2 AND attempt = ?3 \
+         AND (ending IS NULL OR (ending = 'not_sent' AND ?4 <> 'not_sent'))",
     )?;
     let usage = outcome.usage.as_ref();
     let cost = i64::try_from(outcome.cost.as_ticks()).ok().filter(|cost| *cost >= 0);
@@ -135,6 +140,7 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         tag: optional(4)?.map(Tag::from),
         caller: optional(5)?.map(Caller::from),
         sent_at: UnixMillis::new(row.get(6)?),
+        latest: row.get::<_, Option<i64>>(17)?.map(UnixMillis::new),
         reserved_tokens: row.get(7)?,
         reserved: Money::from_ticks(row.get::<_, i64>(8)?.into()),
         ending,

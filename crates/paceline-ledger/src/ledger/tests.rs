@@ -3,7 +3,6 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use paceline_budget::{AttemptId, Ending};
 use paceline_core::{Money, UnixMillis};
 
 use super::*;

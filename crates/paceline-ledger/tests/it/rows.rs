@@ -1,6 +1,7 @@
 //! One row an attempt, and what rows add up to.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use paceline_budget::{AttemptId, Ending, Intent, Outcome, Record};
 use paceline_core::{Caller, Certainty, LimitKey, Money, Tag, UnixMillis, Usage};
@@ -27,7 +28,10 @@ fn all(reader: &Reader) -> Totals {
 fn a_row_holds_what_was_intended_and_what_became_of_it() {
     let place = Place::new();
     let ledger = place.open();
-    let intended = intent("a", 1_000).tag(Tag::from("sums")).caller(Caller::from("key-7"));
+    let intended = intent("a", 1_000)
+        .latest(Duration::from_secs(2))
+        .tag(Tag::from("sums"))
+        .caller(Caller::from("key-7"));
     wait(ledger.intent(&intended)).expect("recorded");
     let reader = ledger.reader().expect("read while it is written");
     let open = attempts(&reader).pop().expect("a row before anything is sent");
@@ -41,6 +45,7 @@ fn a_row_holds_what_was_intended_and_what_became_of_it() {
     assert_eq!((row.id, row.model.as_str(), row.run), (id("a"), "grok-4.3", ledger.run()));
     assert_eq!((row.tag, row.caller), (Some("sums".into()), Some("key-7".into())));
     assert_eq!((row.sent_at, row.ended_at), (UnixMillis::new(1_000), Some(UnixMillis::new(77))));
+    assert_eq!(row.latest, Some(UnixMillis::new(3_000)));
     assert_eq!((row.reserved_tokens, row.reserved), (10, Money::from_ticks(1_000)));
     assert_eq!((row.ending, row.status), (Some(Ending::Answered), Some(200)));
     assert_eq!((row.tokens, row.certainty), (Some((3, 4)), Some(Certainty::Exact)));
@@ -55,6 +60,10 @@ fn an_attempt_has_one_row_and_its_first_outcome_stands() {
     // A second attempt of the same name would not be accounted for, so it must not leave.
     let error = wait(ledger.intent(&intent("a", 5))).unwrap_err().to_string();
     assert!(error.contains("attempt 1 of \"a\"") && error.contains("ledger.db"), "{error}");
+    // Its client says that it did not leave. The one that has the name is still under way.
+    ledger.outcome(&ended("a", Ending::NotSent, 0)).expect("taken");
+    ledger.flush().expect("committed");
+    assert_eq!(all(&ledger.reader().expect("read")).open, 1);
     ledger.outcome(&answered("a", 250)).expect("taken");
     ledger.outcome(&answered("a", 9_999)).expect("taken");
     ledger.outcome(&ended("a", Ending::NotSent, 0)).expect("taken");
@@ -67,6 +76,20 @@ fn an_attempt_has_one_row_and_its_first_outcome_stands() {
     let totals = all(&other.reader().expect("read"));
     assert_eq!((totals.attempts, totals.answered, totals.open), (3, 1, 2));
     assert_eq!(totals.known, Money::from_ticks(250));
+}
+
+#[test]
+fn what_never_left_and_was_answered_all_the_same_counts() {
+    let place = Place::new();
+    let ledger = place.open();
+    wait(ledger.intent(&intent("a", 0))).expect("recorded");
+    ledger.outcome(&ended("a", Ending::NotSent, 0)).expect("taken");
+    ledger.outcome(&ended("a", Ending::NotSent, 0)).expect("taken");
+    ledger.outcome(&answered("a", 250)).expect("taken");
+    ledger.flush().expect("committed");
+    let totals = all(&ledger.reader().expect("read"));
+    assert_eq!((totals.not_sent, totals.answered), (0, 1));
+    assert_eq!(totals.spent(), Money::from_ticks(250));
 }
 
 #[test]

@@ -110,3 +110,27 @@ fn many_intents_at_once_wait_for_few_commits_and_more_than_fit_wait_for_room() {
     let totals = ledger.reader().expect("read").totals(&Range::default()).expect("added up");
     assert_eq!(totals.attempts, 6_000);
 }
+
+#[test]
+fn the_log_is_folded_into_the_file_while_it_is_written() {
+    let place = Place::new();
+    let ledger = place.open();
+    let size = |name: &str| std::fs::metadata(place.path(name)).expect("it is there").len();
+    let begun = size("ledger.db");
+    let mut number = 0;
+    // Each is a commit of its own. Without folding all of them would stay in the log.
+    while size("ledger.db") < begun + (64 << 10) {
+        let call = number.to_string();
+        wait(ledger.intent(&intent(&call, number))).expect("recorded");
+        ledger.outcome(&answered(&call, 3)).expect("taken");
+        number += 1;
+        assert!(number < 200_000, "nothing is folded");
+    }
+    // And nothing that is folded is lost or there twice.
+    let whole = |reader: Reader| reader.totals(&Range::default()).expect("added up");
+    ledger.flush().expect("committed");
+    assert_eq!(whole(ledger.reader().expect("read")).answered, number.unsigned_abs());
+    ledger.close().expect("closed");
+    assert!(!place.path("ledger.db-wal").exists(), "a closed ledger is one file");
+    assert_eq!(whole(Reader::open(place.ledger()).expect("read")).answered, number.unsigned_abs());
+}
