@@ -5,8 +5,10 @@
 //! | module | holds |
 //! |---|---|
 //! | [`admission`] | one client against one server in virtual time: how full, how often refused |
+//! | [`ledger`] | what recording costs, and what it survives |
 //! | [`limiter`] | what a decision costs, beside its peers in the same run |
 
 pub mod admission;
+pub mod ledger;
 pub mod limiter;
 mod row;
