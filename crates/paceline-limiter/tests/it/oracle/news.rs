@@ -20,12 +20,16 @@ impl World {
         for (index, watched) in self.watched.iter_mut().enumerate() {
             watched.books.is_complete = false;
             let (before, after) = (&before.limits[index], &after.limits[index]);
-            // What headers tell of others may be less than what was thought of them.
-            let may_free = match told {
-                Observation::Refused { .. } => before.rule != after.rule,
-                _ => watched.books.kind == Kind::Flow,
+            // What headers tell of others may be less than what was thought of them; and where Flow
+            // is told of anything, it looks again at what may land, which may be less than it was.
+            let may_free = watched.books.kind == Kind::Flow;
+            let is_refused = matches!(told, Observation::Refused { .. });
+            let is_freed = if may_free {
+                is_refused && after.in_force > before.in_force
+            } else {
+                after.free > before.free
             };
-            if after.free > before.free && !may_free || is_less(before, after) {
+            if is_freed || is_less(before, after) {
                 return Err(format!("{told:?} made {before:?} {after:?}"));
             }
         }
