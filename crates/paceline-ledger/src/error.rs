@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use paceline_budget::RecordError;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// What kind of trouble it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +114,19 @@ impl LedgerError {
                 "mend the disk; the attempts without an outcome count as spent"
             }
         }
+    }
+
+    /// Whether reading failed only because what a killed program left has to be cleared up first,
+    /// for which a connection must be able to write.
+    pub(crate) fn needs_recovery(&self) -> bool {
+        let source = self.0.source.as_deref().and_then(|source| source.downcast_ref());
+        let Some(rusqlite::Error::SqliteFailure(error, _)) = source else { return false };
+        let codes = [
+            ffi::SQLITE_READONLY_ROLLBACK,
+            ffi::SQLITE_READONLY_RECOVERY,
+            ffi::SQLITE_READONLY_CANTLOCK,
+        ];
+        codes.contains(&error.extended_code)
     }
 
     /// The same as the seam has it: nothing may be sent.

@@ -10,7 +10,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use paceline_budget::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -208,7 +208,9 @@ impl Writer {
         let Self { path, run, mut connection, mut folder, queue } = self;
         let _end = EndOfThread(&queue, &path);
         let mut refused = Refused::default();
-        while let Some(group) = queue.next_group() {
+        let mut last = Instant::now();
+        while let Some(group) = queue.next_group(last) {
+            last = Instant::now();
             // A panic must leave nobody waiting either.
             let committed = panic::catch_unwind(AssertUnwindSafe(|| {
                 commit(&mut connection, run, &group, &mut refused)

@@ -4,13 +4,14 @@
 //! waits where the queue is full, and an outcome never does, as there is at most one for every
 //! intent; once writing has failed nobody waits any more.
 //!
-//! An intent is taken as soon as the writer is free. An outcome, which nobody waits for, waits up
-//! to [`OUTCOME_DELAY`] for an intent to be committed with, so that there are half as many commits.
+//! An intent is taken once the writer is free and the last commit is [`SPACING`] ago. An outcome,
+//! which nobody waits for, waits up to [`OUTCOME_DELAY`] for an intent to be committed with.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use paceline_budget::{Intent, Outcome, RecordError};
@@ -22,6 +23,10 @@ const MOST_WAITING: usize = 4_096;
 
 /// How many jobs are committed at once at most.
 const MOST_IN_GROUP: usize = 1_024;
+
+/// How far apart commits are at least. A commit writes some six pages however many rows it has, and
+/// pages are what has to be folded, so fewer of them keep the longest waits short.
+const SPACING: Duration = Duration::from_millis(1);
 
 /// How long an outcome waits at most for others to be committed with. A program that is killed
 /// meanwhile finds the attempt without an outcome, and counts it at what was reserved.
@@ -93,8 +98,9 @@ impl Queue {
         ticket.wait()
     }
 
-    /// What to write next; waits for it. `None` where the queue is closed and empty.
-    pub(crate) fn next_group(&self) -> Option<Vec<Job>> {
+    /// What to write next; waits for it, where the last commit began at `last`. `None` where the
+    /// queue is closed and empty.
+    pub(crate) fn next_group(&self, last: Instant) -> Option<Vec<Job>> {
         let mut state = self.lock();
         let mut alarm = None;
         while !state.is_urgent && !state.is_closing && state.jobs.len() < MOST_IN_GROUP {
@@ -109,6 +115,13 @@ impl Queue {
         }
         if state.jobs.is_empty() {
             return None;
+        }
+        let rest = SPACING.saturating_sub(last.elapsed());
+        if !rest.is_zero() && state.jobs.len() < MOST_IN_GROUP {
+            // Asleep without the lock, and not to be woken by each that comes.
+            drop(state);
+            thread::sleep(rest);
+            state = self.lock();
         }
         let most = state.jobs.len().min(MOST_IN_GROUP);
         let group = state.jobs.drain(..most).collect();

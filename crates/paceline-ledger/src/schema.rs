@@ -19,6 +19,9 @@ const APPLICATION: i32 = 0x5061_6365;
 /// What every SQLite file begins with.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
+/// What every rollback journal of SQLite's begins with.
+const JOURNAL_MAGIC: &[u8; 8] = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
+
 /// What leads from each version to the next; the version is how many of them were done. A step
 /// that was released is never changed again.
 pub(crate) const STEPS: &[&str] = &["
@@ -65,8 +68,7 @@ const LOG_BYTES: u32 = 16 << 20;
 pub(crate) fn open_to_write(path: &Path) -> Result<Connection, LedgerError> {
     create(path)?;
     look_at_header(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = connect(path, flags)?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(path, &mut connection, STEPS)?;
     let failed = |error| LedgerError::sqlite(path, error);
     let mode: String = retried(|| {
@@ -84,8 +86,7 @@ pub(crate) fn open_to_write(path: &Path) -> Result<Connection, LedgerError> {
 
 /// One more connection to a ledger that this program has open to write to.
 pub(crate) fn open_beside(path: &Path) -> Result<Connection, LedgerError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = connect(path, flags)?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     set_up(path, &connection)?;
     Ok(connection)
 }
@@ -101,22 +102,29 @@ fn set_up(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
 /// Opens a ledger to read from, also while it is written.
 pub(crate) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     look_at_header(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = connect(path, flags)?;
-    match state(path, &connection, STEPS.len())? {
-        State::Current => check(path, &connection).map(|()| connection),
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let state = match state(path, &connection, STEPS.len()) {
+        // A program was killed between the two halves of a commit, which SQLite undoes.
+        Err(error) if error.needs_recovery() => {
+            connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            state(path, &connection, STEPS.len())?
+        }
+        known => known?,
+    };
+    match state {
+        State::Current => {}
         State::Empty => {
             let what = "nothing was recorded in it";
-            Err(LedgerError::detailed(LedgerErrorKind::Missing, path, what))
+            return Err(LedgerError::detailed(LedgerErrorKind::Missing, path, what));
         }
         State::Older(_) => {
-            drop(connection);
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let mut connection = connect(path, flags)?;
+            connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             migrate(path, &mut connection, STEPS)?;
-            Ok(connection)
         }
     }
+    let failed = |error| LedgerError::sqlite(path, error);
+    connection.pragma_update(None, "query_only", true).map_err(failed)?;
+    check(path, &connection).map(|()| connection)
 }
 
 /// Makes an empty file that only its owner can read. One that is there is left alone.
@@ -145,17 +153,32 @@ fn look_at_header(path: &Path) -> Result<(), LedgerError> {
     if fs::metadata(path).map_err(failed)?.is_dir() {
         return Err(LedgerError::detailed(LedgerErrorKind::Foreign, path, "it is a folder"));
     }
-    let mut start = Vec::new();
-    let file = fs::File::open(path).map_err(failed)?;
-    file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(failed)?;
+    let start = beginning(path, MAGIC.len()).map_err(failed)?;
     if start.is_empty() || start == MAGIC {
+        return Ok(());
+    }
+    // A program that was killed while it made the file may have written its first page last. What
+    // it did is undone from the journal, which only SQLite writes.
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    let is_begun = start.iter().all(|byte| *byte == 0)
+        && beginning(Path::new(&journal), JOURNAL_MAGIC.len())
+            .is_ok_and(|start| start == JOURNAL_MAGIC);
+    if is_begun {
         return Ok(());
     }
     Err(LedgerError::new(LedgerErrorKind::Foreign, path))
 }
 
+fn beginning(path: &Path, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    fs::File::open(path)?.take(length as u64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
     let failed = |error| LedgerError::sqlite(path, error);
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_handler(Some(wait_for_others)).map_err(failed)?;
     // Nothing that the file itself says is run.
@@ -197,13 +220,8 @@ enum State {
 }
 
 fn state(path: &Path, connection: &Connection, latest: usize) -> Result<State, LedgerError> {
-    let failed = |error| LedgerError::sqlite(path, error);
-    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let application = number("application_id").map_err(failed)?;
-    let version = number("user_version").map_err(failed)?;
-    let tables: u64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(failed)?;
+    let (application, version, tables) =
+        marks(connection).map_err(|error| LedgerError::sqlite(path, error))?;
     if application == 0 && version == 0 && tables == 0 {
         return Ok(State::Empty);
     }
@@ -222,6 +240,22 @@ fn state(path: &Path, connection: &Connection, latest: usize) -> Result<State, L
         }
         _ => Err(LedgerError::detailed(LedgerErrorKind::Damaged, path, "it has no version")),
     }
+}
+
+/// The application, the version and how many tables there are, all at one moment: another program
+/// may be making the file right now.
+fn marks(connection: &Connection) -> rusqlite::Result<(i32, i32, u64)> {
+    let look = || {
+        let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        let tables = connection.query_row(tables, [], |row| row.get(0))?;
+        Ok((number("application_id")?, number("user_version")?, tables))
+    };
+    // Within a transaction or without one.
+    connection.execute_batch("SAVEPOINT look")?;
+    let marks = look();
+    let ended = connection.execute_batch("RELEASE look");
+    marks.and_then(|marks| ended.map(|()| marks))
 }
 
 /// Does the steps that are missing, all in one transaction.
@@ -299,6 +333,29 @@ mod tests {
             assert_eq!(error.kind(), LedgerErrorKind::Newer);
             assert!(error.to_string().contains("version 2, and this program knows 1"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_program_left_that_was_killed_while_it_made_the_file_is_undone() {
+        let (_folder, path) = place();
+        let making = Connection::open(&path).expect("made");
+        // A cache of few pages, so that pages are in the file before the commit is.
+        making.execute_batch("PRAGMA cache_size = 4; BEGIN IMMEDIATE;").expect("begun");
+        making.execute_batch(STEPS[0]).expect("half done");
+        for number in 0..2_000 {
+            making
+                .execute("INSERT INTO run VALUES (?1, 'half', 0, 0)", [number])
+                .expect("half done");
+        }
+        let killed = path.with_file_name("killed.db");
+        fs::copy(&path, &killed).expect("copied");
+        let journal = path.with_file_name("ledger.db-journal");
+        fs::copy(journal, path.with_file_name("killed.db-journal")).expect("copied");
+        assert!(fs::metadata(&killed).expect("there").len() > 4_096, "pages are in it");
+        // Nothing was ever recorded in it, to read from; and it can be made now.
+        assert_eq!(open_to_read(&killed).unwrap_err().kind(), LedgerErrorKind::Missing);
+        drop(open_to_write(&killed).expect("made now"));
+        drop(open_to_read(&killed).expect("a ledger now"));
     }
 
     #[test]
