@@ -12,6 +12,7 @@
 //! | `stream` | one client of one model, request by request |
 
 mod input;
+mod output;
 
 use std::path::PathBuf;
 
@@ -44,11 +45,18 @@ struct Section {
 }
 
 /// The sections, one a line.
-const SECTIONS: &[Section] = &[Section {
-    name: "input",
-    about: "error of the estimate of input tokens",
-    measure: input::measure,
-}];
+const SECTIONS: &[Section] = &[
+    Section {
+        name: "input",
+        about: "error of the estimate of input tokens",
+        measure: input::measure,
+    },
+    Section {
+        name: "output",
+        about: "reservations for the length of answers, on two public traces",
+        measure: output::measure,
+    },
+];
 
 /// What a section may use.
 struct Lab<'a> {

@@ -9,7 +9,8 @@ use paceline_core::{Amount, Certainty, Completion, ModelId, Usage};
 
 use crate::features::Features;
 use crate::input::InputModel;
-use crate::output::{LatencyModel, OutputModel};
+use crate::latency::{LatencyModel, Timing};
+use crate::output::{OutputKey, OutputModel};
 
 /// Which of an API's doors a call goes through: each adds hidden text of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,18 +29,26 @@ pub struct CallShape {
     model: ModelId,
     endpoint: Endpoint,
     features: Features,
+    output: OutputKey,
 }
 
 impl CallShape {
     /// A chat call to a model.
-    pub const fn new(model: ModelId, features: Features) -> Self {
-        Self { model, endpoint: Endpoint::Chat, features }
+    pub fn new(model: ModelId, features: Features) -> Self {
+        Self { model, endpoint: Endpoint::Chat, features, output: OutputKey::new() }
     }
 
     /// Through another door.
     #[must_use]
     pub const fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = endpoint;
+        self
+    }
+
+    /// With what its answer is told apart by. Its prompt need not be said: it is estimated.
+    #[must_use]
+    pub fn output(mut self, key: OutputKey) -> Self {
+        self.output = key;
         self
     }
 
@@ -90,12 +99,43 @@ impl Estimate {
 pub struct Observed {
     usage: Usage,
     elapsed: Duration,
+    first_token: Option<Duration>,
+    ended: Ended,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    ByItself,
+    CutOff,
 }
 
 impl Observed {
     /// What the server reported, and how long it took from the sending to the end.
     pub const fn new(usage: Usage, elapsed: Duration) -> Self {
-        Self { usage, elapsed }
+        Self { usage, elapsed, first_token: None, ended: Ended::ByItself }
+    }
+
+    /// With the time from the sending to its first token, of a stream.
+    #[must_use]
+    pub const fn first_token(mut self, after: Duration) -> Self {
+        self.first_token = Some(after);
+        self
+    }
+
+    /// It was cut off by its cap: `finish_reason` is `length`.
+    #[must_use]
+    pub const fn cut_off(mut self) -> Self {
+        self.ended = Ended::CutOff;
+        self
+    }
+
+    fn timing(&self) -> Timing {
+        let timing = Timing::new(self.elapsed);
+        match self.first_token {
+            Some(first) => timing.streamed(first, self.usage.output_tokens()),
+            None => timing,
+        }
     }
 }
 
@@ -187,10 +227,12 @@ impl Estimator {
                 &fresh
             }
         };
+        let input = models.input.estimate(&call.features);
+        let key = call.output.clone().prompt(input.expected_amount());
         Estimate {
-            input: models.input.estimate(&call.features),
-            output: models.output.estimate(),
-            completion: models.latency.estimate(),
+            input,
+            output: models.output.predict(&key).amount(),
+            completion: models.latency.completion(&key),
         }
     }
 
@@ -210,8 +252,12 @@ impl Estimator {
         }
         let models = self.models.entry(key).or_insert_with(|| Models::new(call));
         models.used = self.clock;
-        models.latency.learn(observed.elapsed);
-        models.output.learn(usage.output_tokens());
+        let key = call.output.clone().prompt(usage.input_tokens());
+        models.latency.learn(&key, &observed.timing());
+        match observed.ended {
+            Ended::ByItself => models.output.learn(&key, usage.output_tokens()),
+            Ended::CutOff => models.output.learn_cut_off(&key, usage.output_tokens()),
+        }
         // A prompt of no tokens teaches nothing about texts.
         if usage.input_tokens() > 0 {
             let estimate = models.input.estimate(&call.features).expected_amount();
@@ -222,9 +268,10 @@ impl Estimator {
 
     /// The mean time from the sending to the end of an answer.
     pub fn mean_latency(&self, call: &CallShape) -> Duration {
-        self.models
-            .get(&(call.model.clone(), call.endpoint))
-            .map_or_else(|| LatencyModel::default().mean(), |models| models.latency.mean())
+        self.models.get(&(call.model.clone(), call.endpoint)).map_or_else(
+            || LatencyModel::default().mean(&call.output),
+            |models| models.latency.mean(&call.output),
+        )
     }
 
     /// How good the estimates of input tokens were so far.

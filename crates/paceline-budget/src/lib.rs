@@ -33,9 +33,11 @@ mod estimate;
 mod features;
 mod forecast;
 mod input;
+mod latency;
 mod output;
 mod prices;
 mod record;
+mod spread;
 pub mod tiers;
 
 pub use cap::{CapError, SpendingCap};
@@ -43,9 +45,11 @@ pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, Observed}
 pub use features::Features;
 pub use forecast::{AverageUse, Fit};
 pub use input::InputModel;
-pub use output::{LatencyModel, OutputModel};
+pub use latency::{LatencyModel, StreamAge, Timing};
+pub use output::{CapRule, OutputKey, OutputModel};
 pub use prices::{MoneyError, Price, PriceTable, TicksPerInput, TicksPerOutput, parse_usd};
 pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
+pub use spread::Distribution;
 
 /// The example of the README, compiled and run.
 #[cfg(doctest)]

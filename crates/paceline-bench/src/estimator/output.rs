@@ -1,0 +1,131 @@
+//! How well the length of answers is known beforehand, on two public traces.
+//!
+//! A reservation is made before every answer and judged by it: how often it sufficed, and what
+//! share of it was used. Invariant: an answer is learned from only after its reservation was judged.
+
+use std::path::Path;
+
+use paceline_budget::{OutputKey, OutputModel};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+
+use super::Lab;
+use crate::row::Row;
+
+/// The traces: file, name, and the share of the reservation that has to be used.
+const TRACES: [(&str, &str, Option<f64>); 2] =
+    [("azure_conv.csv", "chat", Some(0.63)), ("azure_code.csv", "code", None)];
+/// What both are held to.
+const LEVEL: f64 = 0.95;
+/// How many are in flight where they are reserved for together.
+const IN_FLIGHT: usize = 32;
+/// What the pooled reservation of shuffled conversations has to reach.
+const POOLED: f64 = 0.78;
+/// The 95 % quantile of the normal distribution.
+const Z_95: f64 = 1.645;
+
+/// How often reservations sufficed, and what was used of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Score {
+    held: f64,
+    judged: f64,
+    used: f64,
+    reserved: f64,
+}
+
+impl Score {
+    fn judge(&mut self, reserved: f64, used: f64) {
+        self.judged += 1.0;
+        self.held += f64::from(u8::from(used <= reserved));
+        self.used += used;
+        self.reserved += reserved;
+    }
+
+    fn rows(&self, name: &str, share: Option<f64>) -> [Row; 2] {
+        let mut used = Row::new(format!("{name} share used"), self.used / self.reserved, "");
+        if let Some(least) = share {
+            used.at_least(least);
+        }
+        [Row::new(format!("{name} coverage"), 100.0 * self.held / self.judged, "%"), used]
+    }
+}
+
+pub(super) fn measure(lab: &mut Lab<'_>) -> Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    for (file, name, share) in TRACES {
+        let calls = read(&lab.options.data.join("traces").join(file))?;
+        let mut shuffled = calls.clone();
+        shuffled.shuffle(&mut StdRng::seed_from_u64(lab.options.seed));
+        let first = &calls[..calls.len().min(6_000)];
+        rows.extend(alone(first).rows(&format!("output {name}, first 6,000, alone"), share));
+        rows.extend(alone(&calls).rows(&format!("output {name}, trace order, alone"), share));
+        rows.extend(alone(&shuffled).rows(&format!("output {name}, shuffled, alone"), share));
+        let pooled = share.map(|_| POOLED);
+        rows.extend(pool(&shuffled).rows(&format!("output {name}, shuffled, pooled"), pooled));
+        rows.extend(
+            oracle(&shuffled).rows(&format!("output {name}, shuffled, pooled, oracle"), None),
+        );
+        rows.extend(pool(&calls).rows(&format!("output {name}, trace order, pooled"), None));
+    }
+    for row in &rows {
+        (lab.show)(&format!(
+            "  {:50} {:8.3} {} {}",
+            row.name(),
+            row.value(),
+            row.unit(),
+            row.held_to()
+        ));
+    }
+    Ok(rows)
+}
+
+/// Every call by itself, at the 95 % quantile.
+fn alone(calls: &[(u64, u64)]) -> Score {
+    let (mut model, mut score) = (OutputModel::default(), Score::default());
+    for (input, output) in calls {
+        let key = OutputKey::new().prompt(*input);
+        score.judge(model.predict(&key).quantile(LEVEL) as f64, *output as f64);
+        model.learn(&key, *output);
+    }
+    score
+}
+
+/// All that are in flight together: the sum of the means, and of the variances.
+fn pool(calls: &[(u64, u64)]) -> Score {
+    let (mut model, mut score) = (OutputModel::default(), Score::default());
+    for calls in calls.chunks_exact(IN_FLIGHT) {
+        let (mut mean, mut variance) = (0.0, 0.0);
+        for (input, _) in calls {
+            let known = model.predict(&OutputKey::new().prompt(*input));
+            mean += known.mean();
+            variance += known.variance();
+        }
+        score.judge(mean + Z_95 * variance.sqrt(), sum(calls));
+        for (input, output) in calls {
+            model.learn(&OutputKey::new().prompt(*input), *output);
+        }
+    }
+    score
+}
+
+/// The same by one who knows mean and variance of the whole trace, and nothing of a call.
+fn oracle(calls: &[(u64, u64)]) -> Score {
+    let mean = sum(calls) / calls.len() as f64;
+    let variance = calls.iter().map(|(_, output)| (*output as f64 - mean).powi(2)).sum::<f64>()
+        / calls.len() as f64;
+    let mut score = Score::default();
+    let many = IN_FLIGHT as f64;
+    for calls in calls.chunks_exact(IN_FLIGHT) {
+        score.judge(many * mean + Z_95 * (many * variance).sqrt(), sum(calls));
+    }
+    score
+}
+
+fn sum(calls: &[(u64, u64)]) -> f64 {
+    calls.iter().map(|(_, output)| *output as f64).sum()
+}
+
+fn read(path: &Path) -> Result<Vec<(u64, u64)>, String> {
+    crate::admission::read_trace(path)
+}
