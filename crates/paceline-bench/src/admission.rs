@@ -24,7 +24,7 @@ mod scene;
 mod server;
 mod tally;
 mod trace;
-mod workload;
+pub(crate) mod workload;
 mod world;
 
 use std::path::PathBuf;

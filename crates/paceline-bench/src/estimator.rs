@@ -7,11 +7,13 @@
 //! | module | holds |
 //! |---|---|
 //! | `input`, `job`, `changes`, `bound`, `speed` | the sections, each with its targets |
+//! | `output`, `latency` | the same for answers, on lengths of public traces |
 //! | `documents`, `sources` | the texts: which are there, and on which side they stand |
 //! | `truth` | the tokenizers |
 //! | `stream` | one client of one model, request by request |
 
 mod input;
+mod latency;
 mod output;
 
 use std::path::PathBuf;
@@ -55,6 +57,11 @@ const SECTIONS: &[Section] = &[
         name: "output",
         about: "reservations for the length of answers, on two public traces",
         measure: output::measure,
+    },
+    Section {
+        name: "latency",
+        about: "ranges for the end of answers, on simulated servers",
+        measure: latency::measure,
     },
 ];
 

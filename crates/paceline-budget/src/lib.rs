@@ -22,12 +22,14 @@
 //! | [`Features`], [`Estimator`] | input, output and time of a call, learned per model |
 //! | [`PriceTable`], [`Price`] | prices as dated data, costs in integers |
 //! | [`tiers`] | the limits of models and tiers, as dated data |
-//! | [`SpendingCap`] | a cap on money, kept by the admission |
+//! | [`Budgets`] | caps on money or tokens by hour, day, month, window or run, in nested scopes |
+//! | [`SpendingCap`] | one cap on money, kept by the admission |
 //! | [`AverageUse`] | how many more requests fit |
 //! | [`Record`] | the account of every attempt: intent, then outcome |
 //!
 //! It reads no clock, does no I/O and makes no call. There are no features.
 
+mod budget;
 mod cap;
 mod estimate;
 mod features;
@@ -40,6 +42,7 @@ mod record;
 mod spread;
 pub mod tiers;
 
+pub use budget::{Budget, BudgetError, Budgets, Mode, Notice, Period, Spend, Standing};
 pub use cap::{CapError, SpendingCap};
 pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, Observed};
 pub use features::Features;

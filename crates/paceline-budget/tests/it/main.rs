@@ -1,6 +1,7 @@
 //! The estimator against truths that it does not know; prices and forecasts against arithmetic of
 //! our own.
 
+mod budget;
 mod forecast;
 mod input;
 mod money;
