@@ -52,6 +52,8 @@ pub struct StreamAge {
 
 /// A tenth of a millisecond: what times are counted in.
 const UNIT: u128 = 100_000;
+/// Nanoseconds: what the time per token is counted in.
+const PACE_UNIT: f64 = 100.0;
 /// The share of completions that lies inside of a range: as many are earlier as later.
 const INSIDE: f64 = 0.95;
 
@@ -128,7 +130,7 @@ impl LatencyModel {
 
     /// Tokens a second after the first, in the middle of those seen.
     pub fn tokens_per_second(&self, key: &OutputKey) -> f64 {
-        1e9 / self.pace.predict(&key.ladder).quantile(0.5).max(1) as f64
+        1e9 / PACE_UNIT / self.pace.predict(&key.ladder).quantile(0.5).max(1) as f64
     }
 
     /// When a stream will be over, counted from its sending: what is left of its length at its own
@@ -149,12 +151,12 @@ impl LatencyModel {
         let pace = self.pace.predict(&key.ladder);
         let streamed = stream.age.saturating_sub(first).as_nanos() as f64;
         // What it has shown itself says more with every token; the rest is what is usual.
+        let usual = pace.quantile(0.5) as f64 * PACE_UNIT;
         let own = stream.seen as f64;
-        let usual = |level: f64| pace.quantile(level) as f64;
-        let nanos_per_token = |level: f64| (streamed + OWN_PACE * usual(level)) / (own + OWN_PACE);
+        let nanos_per_token = (streamed + OWN_PACE * usual) / (own + OWN_PACE);
         let at = |level: f64| {
             let tokens = left.quantile(level).saturating_sub(stream.seen) as f64;
-            let more = Duration::from_nanos((tokens * nanos_per_token(0.5)) as u64);
+            let more = Duration::from_nanos((tokens * nanos_per_token) as u64);
             (stream.age + more).min(Self::MOST.max(stream.age))
         };
         Completion::between(at((1.0 - INSIDE) / 2.0), at((1.0 + INSIDE) / 2.0))
@@ -169,7 +171,10 @@ impl LatencyModel {
         // One token shows no pace.
         if let Some(tokens @ 1..) = timing.output_tokens.checked_sub(1) {
             let nanos = timing.whole.saturating_sub(first).as_nanos() / u128::from(tokens);
-            self.pace.learn(&key.ladder, seen(u64::try_from(nanos / 100).unwrap_or(u64::MAX)));
+            self.pace.learn(
+                &key.ladder,
+                seen(u64::try_from(nanos / PACE_UNIT as u128).unwrap_or(u64::MAX)),
+            );
         }
     }
 

@@ -20,11 +20,12 @@
 //! | part | holds |
 //! |---|---|
 //! | [`Features`], [`Estimator`] | input, output and time of a call, learned per model |
+//! | [`OutputModel`], [`LatencyModel`] | how long answers are, and how long they take |
 //! | [`PriceTable`], [`Price`] | prices as dated data, costs in integers |
 //! | [`tiers`] | the limits of models and tiers, as dated data |
 //! | [`Budgets`] | caps on money or tokens by hour, day, month, window or run, in nested scopes |
 //! | [`SpendingCap`] | one cap on money, kept by the admission |
-//! | [`AverageUse`] | how many more requests fit |
+//! | [`forecast()`], [`AverageUse`] | how many more requests fit, what binds first, and when |
 //! | [`Record`] | the account of every attempt: intent, then outcome |
 //!
 //! It reads no clock, does no I/O and makes no call. There are no features.
@@ -46,7 +47,7 @@ pub use budget::{Budget, BudgetError, Budgets, Mode, Notice, Period, Spend, Stan
 pub use cap::{CapError, SpendingCap};
 pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, Observed};
 pub use features::Features;
-pub use forecast::{AverageUse, Fit};
+pub use forecast::{AverageUse, Averages, Fit, Forecast, Outlook, Pace, Room, forecast};
 pub use input::InputModel;
 pub use latency::{LatencyModel, StreamAge, Timing};
 pub use output::{CapRule, OutputKey, OutputModel};

@@ -144,7 +144,7 @@ impl Tree {
     /// What is known of the next number.
     pub(crate) fn predict(&self, ladder: &Ladder) -> Distribution {
         let (above, _) = self.climb_down(ladder, Unseen::None);
-        let (careful, levels) = self.climb_down(ladder, Unseen::OneLonger);
+        let (careful, levels) = self.climb_down(ladder, Unseen::OneAtEachEnd);
         Distribution::new(above, careful, levels)
     }
 
@@ -170,7 +170,7 @@ impl Tree {
     /// Learns a number.
     pub(crate) fn learn(&mut self, ladder: &Ladder, seen: Seen) {
         self.clock += 1;
-        let chances = chances(&self.climb_down(ladder, Unseen::OneLonger).0, seen);
+        let chances = chances(&self.climb_down(ladder, Unseen::OneAtEachEnd).0, seen);
         self.logs.see(seen.number);
         let parents = self.root.levels;
         self.root.learn(0, seen, chances);
@@ -218,10 +218,13 @@ impl Tree {
 enum Unseen {
     /// For means: only what was seen counts.
     None,
-    /// For quantiles: among n + 1 numbers the next is the longest once in n + 1 times, so there is
-    /// one more, longer than all that were seen.
-    OneLonger,
+    /// For quantiles: among n + 1 numbers the next is the longest once in n + 1 times, and as often
+    /// the shortest, so there is one longer than all that were seen and one shorter.
+    OneAtEachEnd,
 }
+
+/// Where the rung above believes less than this of what is shorter, there is no shorter one.
+const LEAST_SHARE: f64 = 1e-6;
 
 /// A rung has levels of its own from so many numbers on; before, those of all calls are better.
 const OWN_LEVELS: u64 = 20;
@@ -241,31 +244,38 @@ fn above(mut hazards: Vec<f64>) -> Vec<f64> {
 impl Node {
     /// Moves what the rung above believes by what was seen here.
     fn update(&self, trust: f64, unseen: Unseen, hazards: &mut [f64]) {
-        let unseen = match unseen {
-            Unseen::OneLonger if !self.cells.is_empty() => 1.0,
-            _ => 0.0,
-        };
-        let longest = self.cells.last().map_or(0, |(cell, ..)| usize::from(*cell));
-        let mut at_risk: f64 =
-            self.cells.iter().map(|(_, ended, cut)| f64::from(*ended) + f64::from(*cut)).sum();
-        at_risk += unseen;
-        let (mut left, mut cells) = (trust, self.cells.iter().peekable());
+        let Some((shortest, longest)) = self.ends() else { return };
+        let seen = self.cells.iter().map(|(_, ended, cut)| f64::from(*ended) + f64::from(*cut));
+        let mut at_risk: f64 = seen.sum();
+        // How much of what the rung above believes lies below all that was seen.
+        let mut shorter = 0.0;
+        if unseen == Unseen::OneAtEachEnd {
+            shorter =
+                1.0 - hazards[..shortest].iter().fold(1.0, |left, hazard| left * (1.0 - hazard));
+            at_risk += if shorter > LEAST_SHARE { 2.0 } else { 1.0 };
+        }
+        let (mut left, mut cells) = (1.0, self.cells.iter().peekable());
         for (index, hazard) in hazards.iter_mut().enumerate() {
             let believed = *hazard;
-            let weight = left + at_risk;
+            let weight = trust * left + at_risk;
             let here = cells.next_if(|(cell, ..)| usize::from(*cell) == index);
+            let (mut ended, cut) =
+                here.map_or((0.0, 0.0), |(_, ended, cut)| (f64::from(*ended), f64::from(*cut)));
+            if index < shortest && shorter > LEAST_SHARE {
+                ended += left * believed / shorter;
+            }
             if weight > 1e-9 {
-                let ended = here.map_or(0.0, |(_, ended, _)| f64::from(*ended));
-                *hazard = ((left * believed + ended) / weight).clamp(0.0, 1.0);
+                *hazard = ((trust * left * believed + ended) / weight).clamp(0.0, 1.0);
             }
             left *= 1.0 - believed;
-            if let Some((_, ended, cut)) = here {
-                at_risk = (at_risk - f64::from(*ended) - f64::from(*cut)).max(0.0);
-            }
-            if index == longest {
-                at_risk = 0.0;
-            }
+            at_risk = if index == longest { 0.0 } else { (at_risk - ended - cut).max(0.0) };
         }
+    }
+
+    /// The lowest and the highest cell in which anything was seen.
+    fn ends(&self) -> Option<(usize, usize)> {
+        let ((first, ..), (last, ..)) = (self.cells.first()?, self.cells.last()?);
+        Some((usize::from(*first), usize::from(*last)))
     }
 
     fn learn(&mut self, depth: usize, seen: Seen, chances: (f64, f64)) {
