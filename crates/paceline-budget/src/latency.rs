@@ -150,16 +150,17 @@ impl LatencyModel {
         let left = length.reached(stream.seen);
         let pace = self.pace.predict(&key.ladder);
         let streamed = stream.age.saturating_sub(first).as_nanos() as f64;
-        // What it has shown itself says more with every token; the rest is what is usual.
-        let usual = pace.quantile(0.5) as f64 * PACE_UNIT;
-        let own = stream.seen as f64;
-        let nanos_per_token = (streamed + OWN_PACE * usual) / (own + OWN_PACE);
-        let at = |level: f64| {
-            let tokens = left.quantile(level).saturating_sub(stream.seen) as f64;
+        // What it has shown itself says more with every token; the rest is what is usual. One more
+        // token may be on its way.
+        let at = |level: f64, own: u64| {
+            let usual = pace.quantile(level) as f64 * PACE_UNIT;
+            let nanos_per_token = (streamed + OWN_PACE * usual) / (own as f64 + OWN_PACE);
+            let tokens = left.quantile(level).saturating_sub(own) as f64;
             let more = Duration::from_nanos((tokens * nanos_per_token) as u64);
             (stream.age + more).min(Self::MOST.max(stream.age))
         };
-        Completion::between(at((1.0 - INSIDE) / 2.0), at((1.0 + INSIDE) / 2.0))
+        let (early, late) = ((1.0 - INSIDE) / 2.0, (1.0 + INSIDE) / 2.0);
+        Completion::between(at(early, stream.seen.saturating_add(1)), at(late, stream.seen))
     }
 
     /// Learns from one answer.
@@ -199,4 +200,59 @@ fn units(time: Duration) -> u64 {
 
 const fn time(units: u64) -> Duration {
     Duration::from_micros(units.saturating_mul(100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn before_any_answer_the_prior_speaks() {
+        let model = LatencyModel::default();
+        let range = model.completion(&OutputKey::new());
+        // Lognormal about 5 s with deviation 1.2: 5 e^(±1.96 × 1.2).
+        assert!((0.45..0.5).contains(&range.earliest().as_secs_f64()), "{range:?}");
+        assert!((52.0..54.0).contains(&range.latest().as_secs_f64()), "{range:?}");
+        let surely = model.over_by(&OutputKey::new(), 0.999).as_secs_f64();
+        assert!((200.0..210.0).contains(&surely), "{surely}");
+        assert!((78.0..82.0).contains(&model.tokens_per_second(&OutputKey::new())));
+    }
+
+    #[test]
+    fn the_time_narrows_to_what_was_seen() {
+        let (mut model, key) = (LatencyModel::default(), OutputKey::new());
+        (0..200).for_each(|_| model.learn(&key, &Timing::new(second(2))));
+        let range = model.completion(&key);
+        assert!(range.earliest() > Duration::from_millis(1_000), "{range:?}");
+        assert!(range.latest() < second(5), "{range:?}");
+        // What may still be in flight after a kill is over much sooner than before any answer.
+        assert!(model.over_by(&key, 0.999) < second(5));
+        model.learn(&key, &Timing::new(Duration::MAX));
+        assert_eq!(model.over_by(&key, 1.0), LatencyModel::MOST);
+    }
+
+    #[test]
+    fn a_stream_is_over_when_its_rest_has_come_at_its_own_pace() {
+        let (mut model, mut output) = (LatencyModel::default(), crate::OutputModel::default());
+        let key = OutputKey::new();
+        // A thousand tokens, a hundred a second.
+        for _ in 0..200 {
+            model.learn(&key, &Timing::new(second(11)).streamed(second(1), 1_000));
+            output.learn(&key, 1_000);
+        }
+        let length = output.predict(&key);
+        // This one has half of them only after 20 s: it is four times slower, and has 20 s to go.
+        let stream = StreamAge::silent(second(21)).shown(second(1), 500);
+        let range = model.remaining(&key, &length, stream);
+        assert!(range.earliest() > second(38) && range.latest() < second(43), "{range:?}");
+        // One that has shown nothing is not over before it began.
+        let silent = model.remaining(&key, &length, StreamAge::silent(second(50)));
+        assert!(silent.earliest() >= second(49), "{silent:?}");
+        let odd = StreamAge::silent(second(1)).shown(second(9), u64::MAX);
+        assert!(model.remaining(&key, &length, odd).earliest() >= second(1));
+    }
 }

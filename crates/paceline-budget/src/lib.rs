@@ -21,7 +21,7 @@
 //! |---|---|
 //! | [`Features`], [`Estimator`] | input, output and time of a call, learned per model |
 //! | [`OutputModel`], [`LatencyModel`] | how long answers are, and how long they take |
-//! | [`PriceTable`], [`Price`] | prices as dated data, costs in integers |
+//! | [`PriceTable`], [`Price`], [`Terms`] | prices as dated data, costs in integers |
 //! | [`tiers`] | the limits of models and tiers, as dated data |
 //! | [`Budgets`] | caps on money or tokens by hour, day, month, window or run, in nested scopes |
 //! | [`SpendingCap`] | one cap on money, kept by the admission |
@@ -41,6 +41,7 @@ mod output;
 mod prices;
 mod record;
 mod spread;
+mod terms;
 pub mod tiers;
 
 pub use budget::{Budget, BudgetError, Budgets, Mode, Notice, Period, Spend, Standing};
@@ -51,9 +52,12 @@ pub use forecast::{AverageUse, Averages, Fit, Forecast, Outlook, Pace, Room, for
 pub use input::InputModel;
 pub use latency::{LatencyModel, StreamAge, Timing};
 pub use output::{CapRule, OutputKey, OutputModel};
-pub use prices::{MoneyError, Price, PriceTable, TicksPerInput, TicksPerOutput, parse_usd};
+pub use prices::{
+    CostError, MoneyError, Price, PriceTable, TicksPerInput, TicksPerOutput, parse_usd,
+};
 pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
 pub use spread::Distribution;
+pub use terms::{Region, Service, Terms, Tool};
 
 /// The example of the README, compiled and run.
 #[cfg(doctest)]

@@ -53,11 +53,14 @@ impl Score {
         self.early + self.inside + self.late
     }
 
+    fn share_inside(self) -> f64 {
+        100.0 * self.inside / self.all()
+    }
+
     fn rows(self, name: &str) -> [Row; 2] {
-        let percent = |part: f64| 100.0 * part / self.all();
         [
-            Row::new(format!("{name}, inside"), percent(self.inside), "%"),
-            Row::new(format!("{name}, later"), percent(self.late), "%"),
+            Row::new(format!("{name}, inside"), self.share_inside(), "%"),
+            Row::new(format!("{name}, later"), 100.0 * self.late / self.all(), "%"),
         ]
     }
 }
@@ -83,11 +86,21 @@ pub(super) fn measure(lab: &mut Lab<'_>) -> Result<Vec<Row>, String> {
         }
         let name = format!("latency {name}");
         rows.extend(scores.whole.rows(&name));
+        let off = (scores.whole.share_inside() - 95.0).abs();
+        let mut off = Row::new(format!("{name}, inside, off by"), off, "points");
+        off.at_most(1.0);
+        rows.push(off);
         rows.extend(scores.beginning.rows(&format!("{name}, first 20")));
         rows.extend(scores.streams.rows(&format!("{name}, half-way in a stream")));
     }
     for row in &rows {
-        (lab.show)(&format!("  {:60} {:7.2} {}", row.name(), row.value(), row.unit()));
+        (lab.show)(&format!(
+            "  {:60} {:7.2} {} {}",
+            row.name(),
+            row.value(),
+            row.unit(),
+            row.held_to()
+        ));
     }
     Ok(rows)
 }

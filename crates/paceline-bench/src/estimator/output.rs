@@ -3,7 +3,9 @@
 //! A reservation is made before every answer and judged by it: how often it sufficed, and what
 //! share of it was used. Invariant: an answer is learned from only after its reservation was judged.
 
+use std::hint::black_box;
 use std::path::Path;
+use std::time::Instant;
 
 use paceline_budget::{OutputKey, OutputModel};
 use rand::SeedableRng as _;
@@ -42,13 +44,30 @@ impl Score {
         self.reserved += reserved;
     }
 
-    fn rows(&self, name: &str, share: Option<f64>) -> [Row; 2] {
+    /// Coverage and share used, and what each is held to.
+    fn rows(&self, name: &str, held: Held, share: Option<f64>) -> Vec<Row> {
+        let coverage = 100.0 * self.held / self.judged;
+        let mut rows = vec![Row::new(format!("{name} coverage"), coverage, "%")];
+        if held == Held::ToTheLevel {
+            let off = (coverage - 100.0 * LEVEL).abs();
+            let mut off = Row::new(format!("{name} coverage, off by"), off, "points");
+            off.at_most(1.0);
+            rows.push(off);
+        }
         let mut used = Row::new(format!("{name} share used"), self.used / self.reserved, "");
         if let Some(least) = share {
             used.at_least(least);
         }
-        [Row::new(format!("{name} coverage"), 100.0 * self.held / self.judged, "%"), used]
+        rows.push(used);
+        rows
     }
+}
+
+/// Whether a coverage has to be met within a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    ToTheLevel,
+    Reported,
 }
 
 pub(super) fn measure(lab: &mut Lab<'_>) -> Result<Vec<Row>, String> {
@@ -58,15 +77,17 @@ pub(super) fn measure(lab: &mut Lab<'_>) -> Result<Vec<Row>, String> {
         let mut shuffled = calls.clone();
         shuffled.shuffle(&mut StdRng::seed_from_u64(lab.options.seed));
         let first = &calls[..calls.len().min(6_000)];
-        rows.extend(alone(first).rows(&format!("output {name}, first 6,000, alone"), share));
-        rows.extend(alone(&calls).rows(&format!("output {name}, trace order, alone"), share));
-        rows.extend(alone(&shuffled).rows(&format!("output {name}, shuffled, alone"), share));
-        let pooled = share.map(|_| POOLED);
-        rows.extend(pool(&shuffled).rows(&format!("output {name}, shuffled, pooled"), pooled));
-        rows.extend(
-            oracle(&shuffled).rows(&format!("output {name}, shuffled, pooled, oracle"), None),
-        );
-        rows.extend(pool(&calls).rows(&format!("output {name}, trace order, pooled"), None));
+        let orders = [("first 6,000", first), ("trace order", &calls), ("shuffled", &shuffled)];
+        for (order, calls) in orders {
+            let name = format!("output {name}, {order}, alone");
+            rows.extend(alone(calls).rows(&name, Held::ToTheLevel, share));
+        }
+        let name = format!("output {name}, shuffled, pooled");
+        rows.extend(pool(&shuffled).rows(&name, Held::Reported, share.map(|_| POOLED)));
+        rows.extend(oracle(&shuffled).rows(&format!("{name}, oracle"), Held::Reported, None));
+        let name = name.replace("shuffled", "trace order");
+        rows.extend(pool(&calls).rows(&name, Held::Reported, None));
+        rows.push(cost(&name, &calls));
     }
     for row in &rows {
         (lab.show)(&format!(
@@ -107,6 +128,22 @@ fn pool(calls: &[(u64, u64)]) -> Score {
         }
     }
     score
+}
+
+/// What it takes to foresee one answer, after all were learned.
+fn cost(name: &str, calls: &[(u64, u64)]) -> Row {
+    let mut model = OutputModel::default();
+    for (input, output) in calls {
+        model.learn(&OutputKey::new().prompt(*input), *output);
+    }
+    let begin = Instant::now();
+    let mut sum = 0;
+    for (input, _) in calls {
+        sum += black_box(model.predict(&OutputKey::new().prompt(*input)).amount()).upper_amount();
+    }
+    black_box(sum);
+    let nanos = begin.elapsed().as_nanos() as f64 / calls.len() as f64;
+    Row::new(name.replace("trace order, pooled", "one estimate"), nanos / 1e3, "us")
 }
 
 /// The same by one who knows mean and variance of the whole trace, and nothing of a call.

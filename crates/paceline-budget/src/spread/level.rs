@@ -21,11 +21,27 @@ const BEFORE_INWARD: f64 = 3.0;
 
 /// How far each level is moved, in log odds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "SavedLevels", into = "SavedLevels")]
 pub(crate) struct Levels {
     by: [f32; ANCHORS.len()],
     /// How many numbers they know of.
     count: u32,
+}
+
+/// As they are saved: in thousandths, so that they are short; how many numbers they know of.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct SavedLevels([i16; ANCHORS.len()], u32);
+
+impl From<Levels> for SavedLevels {
+    fn from(levels: Levels) -> Self {
+        Self(levels.by.map(|by| (by * 1_000.0).round() as i16), levels.count)
+    }
+}
+
+impl From<SavedLevels> for Levels {
+    fn from(saved: SavedLevels) -> Self {
+        Self { by: saved.0.map(|by| f32::from(by) / 1_000.0), count: saved.1 }
+    }
 }
 
 impl Levels {

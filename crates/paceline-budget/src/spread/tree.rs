@@ -63,7 +63,7 @@ const LEAST_WEIGHT: f32 = 1e-3;
 
 /// One rung: what was seen there, cell by cell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "SavedNode", into = "SavedNode")]
 struct Node {
     /// Cell, weight of what ended there, weight of what was cut off there; in the order of cells.
     cells: Vec<(u16, f32, f32)>,
@@ -109,6 +109,27 @@ pub(crate) struct SavedTree {
     root: Node,
     nodes: Vec<(u8, Ladder, Node)>,
     clock: u64,
+}
+
+/// A rung as it is saved: weights in hundredths, so that it is short.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedNode {
+    count: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    cuts: u64,
+    used: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    levels: Levels,
+    /// Cell and weight of what ended there.
+    ended: Vec<(u16, u32)>,
+    /// Cell and weight of what was cut off there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cut: Vec<(u16, u32)>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The form in which a tree is saved; another is refused.
@@ -254,13 +275,18 @@ impl Node {
                 1.0 - hazards[..shortest].iter().fold(1.0, |left, hazard| left * (1.0 - hazard));
             at_risk += if shorter > LEAST_SHARE { 2.0 } else { 1.0 };
         }
-        let (mut left, mut cells) = (1.0, self.cells.iter().peekable());
-        for (index, hazard) in hazards.iter_mut().enumerate() {
+        let (mut left, mut cells, mut next) = (1.0, self.cells.iter().peekable(), shortest);
+        // Beyond what was seen here, what the rung above believes stands.
+        for (index, hazard) in hazards[..=longest].iter_mut().enumerate() {
             let believed = *hazard;
             let weight = trust * left + at_risk;
-            let here = cells.next_if(|(cell, ..)| usize::from(*cell) == index);
-            let (mut ended, cut) =
-                here.map_or((0.0, 0.0), |(_, ended, cut)| (f64::from(*ended), f64::from(*cut)));
+            let (mut ended, mut cut) = (0.0, 0.0);
+            if index == next {
+                (ended, cut) = cells
+                    .next()
+                    .map_or((0.0, 0.0), |(_, ended, cut)| (f64::from(*ended), f64::from(*cut)));
+                next = cells.peek().map_or(CELLS, |(cell, ..)| usize::from(*cell));
+            }
             if index < shortest && shorter > LEAST_SHARE {
                 ended += left * believed / shorter;
             }
@@ -268,7 +294,7 @@ impl Node {
                 *hazard = ((trust * left * believed + ended) / weight).clamp(0.0, 1.0);
             }
             left *= 1.0 - believed;
-            at_risk = if index == longest { 0.0 } else { (at_risk - ended - cut).max(0.0) };
+            at_risk = (at_risk - ended - cut).max(0.0);
         }
     }
 
@@ -307,7 +333,6 @@ impl Node {
             (0.0..=2e3).contains(ended) && (0.0..=2e3).contains(cut)
         };
         self.cells.iter().all(weights)
-            && self.cells.windows(2).all(|two| two[0].0 < two[1].0)
             && self.cells.last().is_none_or(|(cell, ..)| usize::from(*cell) < CELLS)
             && self.levels.is_sound()
     }
@@ -335,6 +360,42 @@ fn quarter_octave(prompt: u64) -> u64 {
     let octave = prompt.ilog2();
     let rest = if octave >= 2 { prompt >> (octave - 2) & 3 } else { 0 };
     u64::from(octave) * 4 + rest
+}
+
+impl From<Node> for SavedNode {
+    fn from(node: Node) -> Self {
+        let weights = |of: fn(&(u16, f32, f32)) -> f32| {
+            let hundredths = |cell: &(u16, f32, f32)| (cell.0, (of(cell) * 100.0).round() as u32);
+            node.cells.iter().map(hundredths).filter(|(_, weight)| *weight > 0).collect()
+        };
+        Self {
+            count: node.count,
+            cuts: node.cuts,
+            used: node.used,
+            levels: node.levels,
+            ended: weights(|(_, ended, _)| *ended),
+            cut: weights(|(.., cut)| *cut),
+        }
+    }
+}
+
+impl From<SavedNode> for Node {
+    fn from(saved: SavedNode) -> Self {
+        let mut cells: BTreeMap<u16, (f32, f32)> = BTreeMap::new();
+        let weight = |hundredths: u32| hundredths as f32 / 100.0;
+        saved
+            .ended
+            .iter()
+            .for_each(|(cell, ended)| cells.entry(*cell).or_default().0 += weight(*ended));
+        saved.cut.iter().for_each(|(cell, cut)| cells.entry(*cell).or_default().1 += weight(*cut));
+        Self {
+            cells: cells.into_iter().map(|(cell, (ended, cut))| (cell, ended, cut)).collect(),
+            count: saved.count,
+            cuts: saved.cuts,
+            levels: saved.levels,
+            used: saved.used,
+        }
+    }
 }
 
 impl From<Tree> for SavedTree {
