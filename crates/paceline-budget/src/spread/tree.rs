@@ -53,9 +53,9 @@ const DEPTHS: usize = 5;
 /// From this rung on the cap is a part of what is asked, so that what it cuts off is whole.
 const CAPPED: usize = 3;
 /// How many numbers of its own weigh as much as the rung above, for the root and every rung.
-const TRUST: [f64; DEPTHS + 1] = [4.0, 2.0, 2.0, 2.0, 12.0, 24.0];
-/// How many of the last numbers count at most, rung by rung.
-const MEMORY: [f32; DEPTHS + 1] = [1_000.0, 1_000.0, 1_000.0, 1_000.0, 500.0, 300.0];
+const TRUST: [f64; DEPTHS + 1] = [4.0, 2.0, 2.0, 2.0, 6.0, 10.0];
+/// How many of the last numbers count at most.
+const MEMORY: f32 = 1_000.0;
 /// How many rungs are remembered; the one unused longest makes room.
 const MAX_NODES: usize = 256;
 /// What weighs less is forgotten.
@@ -310,7 +310,7 @@ impl Node {
             // What was cut off may have been anything above.
             self.levels.learn(chances.0, if is_cut { 1.0 } else { chances.1 });
         }
-        let fade = 1.0 - 1.0 / MEMORY[depth];
+        let fade = 1.0 - 1.0 / MEMORY;
         for (_, ended, cut) in &mut self.cells {
             *ended *= fade;
             *cut *= fade;
