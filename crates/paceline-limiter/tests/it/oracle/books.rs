@@ -168,7 +168,8 @@ impl Books {
         }
         let (least, most) = match self.kind {
             Kind::Spent => (self.spent, self.spent),
-            Kind::InFlight | Kind::Bucket => (0, 0),
+            Kind::InFlight => (0, 0),
+            Kind::Bucket => (0, u64::MAX),
             _ => (self.sum(now, 0), self.sum(now, self.slack)),
         };
         if said.used < least || (self.is_complete && said.used > most) {
