@@ -12,13 +12,22 @@
 //! | `truth` | the tokenizers |
 //! | `stream` | one client of one model, request by request |
 
+mod documents;
+mod fit;
 mod input;
 mod latency;
 mod output;
+mod sources;
+mod stream;
+mod truth;
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use crate::row::{self, Row};
+use documents::{Documents, Side};
+pub use fit::{Table, fit};
+use truth::Tokenizers;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -69,6 +78,24 @@ const SECTIONS: &[Section] = &[
 struct Lab<'a> {
     options: &'a Options,
     show: &'a mut dyn FnMut(&str),
+    documents: Option<Rc<Documents>>,
+}
+
+impl Lab<'_> {
+    /// The documents that judge, read and counted once.
+    fn documents(&mut self) -> Result<Rc<Documents>, String> {
+        if let Some(documents) = &self.documents {
+            return Ok(Rc::clone(documents));
+        }
+        (self.show)("reading and counting the documents");
+        let tokenizers = Tokenizers::load(&self.options.data)?;
+        let documents = Documents::load(&self.options.data, &tokenizers, Side::Judge)?;
+        for workload in &documents.workloads {
+            (self.show)(&format!("{:12} {} documents", workload.name, workload.documents.len()));
+        }
+        documents.missing.iter().for_each(|what| (self.show)(&format!("no data: {what}")));
+        Ok(Rc::clone(self.documents.insert(Rc::new(documents))))
+    }
 }
 
 /// The name of every section, and what it is.
@@ -82,7 +109,7 @@ pub fn sections() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// A text for people where the public data can't be read, or a section is named that there is not.
 pub fn measure(options: &Options, show: &mut dyn FnMut(&str)) -> Result<String, String> {
     let chosen = chosen(&options.only)?;
-    let mut lab = Lab { options, show };
+    let mut lab = Lab { options, show, documents: None };
     let mut rows = Vec::new();
     for section in chosen {
         (lab.show)(&format!("{}: {}", section.name, section.about));

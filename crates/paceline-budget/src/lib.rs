@@ -49,7 +49,7 @@ pub use cap::{CapError, SpendingCap};
 pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, Observed};
 pub use features::Features;
 pub use forecast::{AverageUse, Averages, Fit, Forecast, Outlook, Pace, Room, forecast};
-pub use input::InputModel;
+pub use input::{InputModel, InputPrior};
 pub use latency::{LatencyModel, StreamAge, Timing};
 pub use output::{CapRule, OutputKey, OutputModel};
 pub use prices::{
@@ -58,6 +58,14 @@ pub use prices::{
 pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
 pub use spread::Distribution;
 pub use terms::{Region, Service, Terms, Tool};
+
+/// For the program that fits the tables of this crate; no part of its promises.
+#[doc(hidden)]
+pub mod fitting {
+    pub use crate::features::{
+        HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place, two_before,
+    };
+}
 
 /// The example of the README, compiled and run.
 #[cfg(doctest)]
