@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
-use paceline_budget::{AttemptId, CallShape, Ending, Intent, Observed, Outcome};
+use paceline_budget::{
+    AttemptId, CallShape, Ending, Intent, Observed, Outcome, Price, TicksPerInput, TicksPerOutput,
+};
 use paceline_core::{
     Actual, Amount, Demand, Dimension, LimitKey, Money, Observation, Receipt, UnixMillis, Usage,
 };
@@ -71,6 +73,12 @@ impl Call {
             usage,
         })
     }
+}
+
+/// Whether an answer ended because its cap was reached.
+fn is_cut_off(answer: &Value) -> bool {
+    let reason = answer.pointer("/choices/0/finish_reason").and_then(Value::as_str);
+    reason == Some("length")
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Bytes, Error> {
@@ -316,12 +324,12 @@ impl Client {
             tracing::warn!(call = call.name, %problem, "the reported usage is not believed");
         }
         let usage = reading.usage().copied();
-        let price = self.price(call.shape.model());
-        let cost = usage.and_then(|usage| usage.cost().or_else(|| Some(price?.cost(&usage))));
+        let cost = usage.and_then(|usage| self.cost(call, &usage));
         let sent_at = reserved.sent.unwrap_or_default();
         self.settled(call, &mut reserved, status, usage, cost);
         if let Some(usage) = usage {
             let observed = Observed::new(usage, started.elapsed());
+            let observed = if is_cut_off(&value) { observed.cut_off() } else { observed };
             lock(&self.0.estimator).learn(&call.shape, &observed);
         }
         self.0.refusals.store(0, Ordering::Relaxed);
@@ -335,6 +343,21 @@ impl Client {
             sent_at,
             finished_at: wall_now(),
         }))
+    }
+
+    /// What an answer cost, where that is known: what the server says is not believed where it is
+    /// absurd, and what was reserved is kept then.
+    fn cost(&self, call: &Call, usage: &Usage) -> Option<Money> {
+        // Without a price only the server knows, and 0 is its word for what it does not know.
+        let unknown = Price::per_token(TicksPerInput(0), TicksPerOutput(0));
+        let price = self.price(call.shape.model());
+        match price.unwrap_or(unknown).judged_cost(usage) {
+            Ok(cost) => (price.is_some() || cost > Money::ZERO).then_some(cost),
+            Err(problem) => {
+                tracing::warn!(call = call.name, %problem, "the reported cost is not believed");
+                None
+            }
+        }
     }
 
     fn settled(
