@@ -9,8 +9,9 @@ use paceline_core::{Amount, Certainty, Completion, ModelId, Usage};
 
 use crate::features::Features;
 use crate::input::InputModel;
-use crate::latency::{LatencyModel, Timing};
+use crate::latency::{LatencyModel, StreamAge, Timing};
 use crate::output::{OutputKey, OutputModel};
+use crate::spread::Distribution;
 
 /// Which of an API's doors a call goes through: each adds hidden text of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +89,8 @@ impl Estimate {
             .upper(mean.saturating_add(across(beyond(self.input), beyond(self.output))))
     }
 
-    /// When it will be over, counted from its sending.
+    /// When it will be over, counted from its sending: 95 % are over inside of this range, and as
+    /// many before it as after. [`Estimator::over_by`] says by when it is over more surely.
     pub const fn completion(&self) -> Completion {
         self.completion
     }
@@ -266,12 +268,40 @@ impl Estimator {
         }
     }
 
+    /// What is known of the length of a call's answer; a stream narrows its own by
+    /// [`Distribution::remaining`].
+    pub fn output(&self, call: &CallShape) -> Distribution {
+        self.with(call, |models, key| models.output.predict(key))
+    }
+
+    /// When a stream will be over, counted from its sending; 95 % are inside of the range.
+    pub fn stream_completion(&self, call: &CallShape, stream: StreamAge) -> Completion {
+        self.with(call, |models, key| {
+            models.latency.remaining(key, &models.output.predict(key), stream)
+        })
+    }
+
+    /// By when a call is over with this chance, from 0 to 1, such as 0.999 for what may still be in
+    /// flight after a kill.
+    pub fn over_by(&self, call: &CallShape, chance: f64) -> Duration {
+        self.with(call, |models, key| models.latency.over_by(key, chance))
+    }
+
     /// The mean time from the sending to the end of an answer.
     pub fn mean_latency(&self, call: &CallShape) -> Duration {
-        self.models.get(&(call.model.clone(), call.endpoint)).map_or_else(
-            || LatencyModel::default().mean(&call.output),
-            |models| models.latency.mean(&call.output),
-        )
+        self.with(call, |models, key| models.latency.mean(key))
+    }
+
+    /// With what is known of a call's model, and what its answer is told apart by.
+    fn with<T>(&self, call: &CallShape, ask: impl FnOnce(&Models, &OutputKey) -> T) -> T {
+        let ask = |models: &Models| {
+            let input = models.input.estimate(&call.features).expected_amount();
+            ask(models, &call.output.clone().prompt(input))
+        };
+        match self.models.get(&(call.model.clone(), call.endpoint)) {
+            Some(models) => ask(models),
+            None => ask(&Models::new(call)),
+        }
     }
 
     /// How good the estimates of input tokens were so far.

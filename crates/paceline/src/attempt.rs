@@ -8,9 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
-use paceline_budget::{
-    AttemptId, CallShape, Ending, Intent, Observed, Outcome, Price, TicksPerInput, TicksPerOutput,
-};
+use paceline_budget::{AttemptId, CallShape, Ending, Intent, Observed, Outcome};
 use paceline_core::{
     Actual, Amount, Demand, Dimension, LimitKey, Money, Observation, Receipt, UnixMillis, Usage,
 };
@@ -324,7 +322,8 @@ impl Client {
             tracing::warn!(call = call.name, %problem, "the reported usage is not believed");
         }
         let usage = reading.usage().copied();
-        let cost = usage.and_then(|usage| self.cost(call, &usage));
+        let price = self.price(call.shape.model());
+        let cost = usage.and_then(|usage| usage.cost().or_else(|| Some(price?.cost(&usage))));
         let sent_at = reserved.sent.unwrap_or_default();
         self.settled(call, &mut reserved, status, usage, cost);
         if let Some(usage) = usage {
@@ -343,21 +342,6 @@ impl Client {
             sent_at,
             finished_at: wall_now(),
         }))
-    }
-
-    /// What an answer cost, where that is known: what the server says is not believed where it is
-    /// absurd, and what was reserved is kept then.
-    fn cost(&self, call: &Call, usage: &Usage) -> Option<Money> {
-        // Without a price only the server knows, and 0 is its word for what it does not know.
-        let unknown = Price::per_token(TicksPerInput(0), TicksPerOutput(0));
-        let price = self.price(call.shape.model());
-        match price.unwrap_or(unknown).judged_cost(usage) {
-            Ok(cost) => (price.is_some() || cost > Money::ZERO).then_some(cost),
-            Err(problem) => {
-                tracing::warn!(call = call.name, %problem, "the reported cost is not believed");
-                None
-            }
-        }
     }
 
     fn settled(
