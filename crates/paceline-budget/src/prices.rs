@@ -49,7 +49,7 @@ pub enum CostError {
 
 impl Price {
     /// No call costs more than this; larger figures are refused as absurd.
-    pub const MOST: Money = Money::from_usd(1_000_000);
+    pub const MOST: Money = Money::from_usd(100_000);
 
     /// So many ticks per input token and per output token; cached input costs as much as other.
     pub const fn per_token(input: TicksPerInput, output: TicksPerOutput) -> Self {

@@ -197,7 +197,7 @@ impl Client {
             cost: Money::from_ticks(upper(Dimension::Money).into()),
             sent: None,
         };
-        if let Err(error) = self.intend(call, &reserved, &demand).await {
+        if let Err(error) = self.intend(call, &reserved).await {
             return End::Fail(error.after(attempt - 1));
         }
         let request = match self.request(call) {
@@ -241,14 +241,10 @@ impl Client {
         Ok((receipt, demand))
     }
 
-    async fn intend(
-        &self,
-        call: &Call,
-        reserved: &Reserved<'_>,
-        demand: &Demand,
-    ) -> Result<(), Error> {
+    async fn intend(&self, call: &Call, reserved: &Reserved<'_>) -> Result<(), Error> {
         let Some(record) = &self.0.record else { return Ok(()) };
-        let latest = demand.completion().map_or(Duration::ZERO, |range| range.latest());
+        // More surely than the range of the demand says: a program that was killed goes by it.
+        let latest = lock(&self.0.estimator).over_by(&call.shape, 0.999);
         let intent = Intent::new(reserved.id.clone(), call.shape.model().clone(), wall_now())
             .total_tokens(reserved.tokens)
             .cost(reserved.cost)

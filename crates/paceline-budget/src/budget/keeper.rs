@@ -10,6 +10,7 @@ use std::num::NonZeroU64;
 use paceline_core::{Demand, Dimension, LimitKey, Money, Observation, Quota, UnixMillis, Usage};
 
 use super::{Budget, Mode, Period, Spend};
+use crate::prices::Price;
 
 /// Why a budget, or what is said to be spent, can't be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -301,11 +302,8 @@ impl Kept {
 impl Spend {
     /// Whether a call can have spent that.
     fn check(&self) -> Result<(), BudgetError> {
-        let money = (0..=MOST_OF_A_CALL).contains(&self.money.as_ticks());
+        let money = (Money::ZERO..=Price::MOST).contains(&self.money);
         let tokens = self.total_tokens <= Usage::MAX_TOKENS;
         if money && tokens { Ok(()) } else { Err(BudgetError::Absurd) }
     }
 }
-
-/// No call costs more: 1 million US dollars.
-const MOST_OF_A_CALL: i128 = 1_000_000 * Money::TICKS_PER_USD;
