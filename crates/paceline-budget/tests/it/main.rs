@@ -5,6 +5,7 @@ mod budget;
 mod forecast;
 mod input;
 mod money;
+mod output;
 mod saved;
 
 use std::time::Duration;

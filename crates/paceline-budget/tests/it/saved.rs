@@ -57,21 +57,21 @@ fn what_is_foreign_is_refused() {
     let saved = serde_json::to_value(&output).expect("plain data");
     let changed = |pointer: &str, value: Value| {
         let mut changed = saved.clone();
-        *changed.pointer_mut(pointer).expect(pointer) = value;
+        *changed.pointer_mut(&format!("/{pointer}")).expect(pointer) = value;
         serde_json::from_value::<OutputModel>(changed).map(drop).map_err(|error| error.to_string())
     };
-    assert_eq!(changed("/clock", 9.into()), Ok(()));
-    let newer = changed("/version", 2.into()).expect_err("it is of another form");
+    assert_eq!(changed("clock", 9.into()), Ok(()));
+    let newer = changed("version", 2.into()).expect_err("it is of another form");
     assert!(newer.contains("form 2"), "{newer}");
     let nodes: Vec<Value> = (0..300).map(|_| saved["nodes"][0].clone()).collect();
     for (pointer, value) in [
-        ("/logs/squares", Value::from(-1.0)),
-        ("/logs/mean", Value::from(1e300)),
-        ("/root/ended/0/0", Value::from(5_000)),
-        ("/root/ended/0/1", Value::from(u32::MAX)),
-        ("/root/ended/0/1", Value::Null),
-        ("/nodes", Value::from(nodes)),
-        ("/root", Value::Null),
+        ("logs/squares", Value::from(-1.0)),
+        ("logs/mean", Value::from(1e300)),
+        ("root/ended/0/0", Value::from(5_000)),
+        ("root/ended/0/1", Value::from(u32::MAX)),
+        ("root/ended/0/1", Value::Null),
+        ("nodes", Value::from(nodes)),
+        ("root", Value::Null),
     ] {
         assert!(changed(pointer, value.clone()).is_err(), "{pointer} {value}");
     }
