@@ -461,6 +461,7 @@ impl Flow {
         self.sight.reach = reach.map(|ahead| self.sight.key(ahead));
         for class in &mut self.classes {
             class.refresh(&self.sight.reach, Soon::Yes);
+            class.reach(&self.sight.reach);
         }
         for quarter in 1..=4 {
             self.forecast.sweep(&self.classes, &self.sight, Some(quarter));

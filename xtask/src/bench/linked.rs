@@ -16,9 +16,11 @@ use crate::shell::{Failure, Outcome, Workspace, about, finish};
 const UNITS: [&str; 13] = [
     "share",
     "per 10,000",
+    "per s",
     "limits",
     "requests",
     "calls",
+    "kills",
     "s",
     "ms",
     "ns",

@@ -331,3 +331,21 @@ fn a_limit_with_one_class_takes_twelve_kibibytes_beside_its_calls() {
     let bytes = size_of::<Flow>() + ring + flow.classes[0].bytes();
     assert!(bytes <= 12 * 1_024, "{bytes}");
 }
+
+#[test]
+fn what_is_cancelled_at_once_leaves_nothing_after_another_delay_bound() {
+    let mut flow = flow();
+    let ask = ask(900, 4_000);
+    let now = run(&mut flow, 40, 1_000);
+    // Another one is expected to land, too; and the second time there is nothing new to build curves of.
+    flow.admit(&ask, at(now - 500));
+    flow.set_delay(Duration::from_millis(60), at(now));
+    flow.set_delay(Duration::from_secs(2), at(now));
+    let before = flow.clone();
+    let flight = flow.admit(&ask, at(now));
+    assert!(flow.forecast.guard() > before.forecast.guard());
+    flow.cancel(flight, at(now));
+    assert_eq!(flow.forecast.guard(), before.forecast.guard());
+    let by_quarter = |flow: &Flow| [1, 2, 3, 4].map(|quarter| flow.forecast.by_quarter(quarter));
+    assert_eq!(by_quarter(&flow), by_quarter(&before));
+}
