@@ -9,7 +9,7 @@ mod chance;
 mod estimator;
 mod ledger;
 mod limiter;
-mod linked;
+pub(crate) mod linked;
 mod row;
 mod run;
 

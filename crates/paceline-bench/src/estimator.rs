@@ -12,12 +12,16 @@
 //! | `truth` | the tokenizers |
 //! | `stream` | one client of one model, request by request |
 
+mod bound;
+mod changes;
 mod documents;
 mod fit;
 mod input;
+mod job;
 mod latency;
 mod output;
 mod sources;
+mod speed;
 mod stream;
 mod truth;
 
@@ -56,22 +60,15 @@ struct Section {
 }
 
 /// The sections, one a line.
+#[rustfmt::skip]
 const SECTIONS: &[Section] = &[
-    Section {
-        name: "input",
-        about: "error of the estimate of input tokens",
-        measure: input::measure,
-    },
-    Section {
-        name: "output",
-        about: "reservations for the length of answers, on two public traces",
-        measure: output::measure,
-    },
-    Section {
-        name: "latency",
-        about: "ranges for the end of answers, on simulated servers",
-        measure: latency::measure,
-    },
+    Section { name: "input", about: "error of the estimate, by workload", measure: input::measure },
+    Section { name: "job", about: "total of a job of 1,000 rows", measure: job::measure },
+    Section { name: "changes", about: "error after something changed", measure: changes::measure },
+    Section { name: "bound", about: "coverage of the 95 % bound", measure: bound::measure },
+    Section { name: "speed", about: "the pass and the update", measure: speed::measure },
+    Section { name: "output", about: "length of answers, on two traces", measure: output::measure },
+    Section { name: "latency", about: "time of answers, simulated", measure: latency::measure },
 ];
 
 /// What a section may use.

@@ -2,24 +2,42 @@
 //!
 //! It composes the models of input, output and latency. Invariant: the map of models is bounded.
 
+mod hidden;
+mod state;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use paceline_core::{Amount, Certainty, Completion, ModelId, Usage};
 
 use crate::features::Features;
-use crate::input::InputModel;
+use crate::input::{Inputs, JobTotal, TotalRange};
 use crate::latency::{LatencyModel, StreamAge, Timing};
 use crate::output::{OutputKey, OutputModel};
 use crate::spread::Distribution;
+pub use state::EstimatorState;
 
 /// Which of an API's doors a call goes through: each adds hidden text of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// `/v1/chat/completions`.
     #[default]
     Chat,
+    /// `/v1/responses`.
+    Responses,
     /// Anything else.
     Other,
 }
@@ -167,7 +185,7 @@ const RECENT: usize = 20;
 
 #[derive(Clone, Debug)]
 struct Models {
-    input: InputModel,
+    input: Inputs,
     output: OutputModel,
     latency: LatencyModel,
     used: u64,
@@ -202,17 +220,6 @@ pub struct Estimator {
 /// How many models and doors are remembered; the one unused longest makes room.
 const MAX_MODELS: usize = 64;
 
-/// Measured hidden text per request: (beginning of the model's name, tokens, known to). Recorded
-/// traffic of January to August 2026.
-const HIDDEN_TEXT: [(&str, f64, f64); 6] = [
-    ("grok-2", 6.0, 10.0),
-    ("grok-3", 7.0, 10.0),
-    ("grok-4-fast", 168.0, 60.0),
-    ("grok-4-1-fast", 168.0, 60.0),
-    ("grok-4.3", 130.0, 60.0),
-    ("grok", 130.0, 80.0),
-];
-
 impl Estimator {
     /// An estimator that has seen nothing.
     pub fn new() -> Self {
@@ -225,7 +232,7 @@ impl Estimator {
         let models = match self.models.get(&(call.model.clone(), call.endpoint)) {
             Some(models) => models,
             None => {
-                fresh = Models::new(call);
+                fresh = Models::new(&call.model, call.endpoint);
                 &fresh
             }
         };
@@ -252,7 +259,8 @@ impl Estimator {
                 self.models.remove(&oldest);
             }
         }
-        let models = self.models.entry(key).or_insert_with(|| Models::new(call));
+        let models =
+            self.models.entry(key).or_insert_with(|| Models::new(&call.model, call.endpoint));
         models.used = self.clock;
         let key = call.output.clone().prompt(usage.input_tokens());
         models.latency.learn(&key, &observed.timing());
@@ -300,7 +308,29 @@ impl Estimator {
         };
         match self.models.get(&(call.model.clone(), call.endpoint)) {
             Some(models) => ask(models),
-            None => ask(&Models::new(call)),
+            None => ask(&Models::new(&call.model, call.endpoint)),
+        }
+    }
+
+    /// Which features made the estimate of a call's input, in tokens each, the largest first.
+    pub fn explain(&self, call: &CallShape) -> Vec<(&'static str, f64)> {
+        self.input(call, |input| input.explain(&call.features))
+    }
+
+    /// What 95 % of calls like this stay below, in input tokens, held by what was seen of late.
+    pub fn input_95(&self, call: &CallShape) -> u64 {
+        self.input(call, |input| input.upper_95(&call.features))
+    }
+
+    /// The input tokens of a whole job of calls to one model through one door, as a range.
+    pub fn input_total(&self, call: &CallShape, job: &JobTotal) -> TotalRange {
+        self.input(call, |input| input.total(job))
+    }
+
+    fn input<T>(&self, call: &CallShape, ask: impl FnOnce(&Inputs) -> T) -> T {
+        match self.models.get(&(call.model.clone(), call.endpoint)) {
+            Some(models) => ask(&models.input),
+            None => ask(&Models::new(&call.model, call.endpoint).input),
         }
     }
 
@@ -311,17 +341,10 @@ impl Estimator {
 }
 
 impl Models {
-    fn new(call: &CallShape) -> Self {
-        let name = call.model.as_str();
-        let (constant, deviation) = match call.endpoint {
-            Endpoint::Chat => HIDDEN_TEXT
-                .iter()
-                .find(|(begins, ..)| name.starts_with(begins))
-                .map_or((100.0, 80.0), |(_, tokens, known_to)| (*tokens, *known_to)),
-            Endpoint::Other => (60.0, 80.0),
-        };
+    fn new(model: &ModelId, endpoint: Endpoint) -> Self {
+        let (constant, deviation) = hidden::hidden(model.as_str(), endpoint);
         Self {
-            input: InputModel::new(constant, deviation),
+            input: Inputs::new(constant, deviation),
             output: OutputModel::default(),
             latency: LatencyModel::default(),
             used: 0,

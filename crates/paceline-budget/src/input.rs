@@ -3,21 +3,30 @@
 //! A Kalman filter over the weights of the classes, on the relative residual. Invariant: every
 //! estimate is finite, at least 1, and its upper amount is never below it, whatever was learned.
 
+mod beside;
 mod bound;
 mod prior;
+mod state;
+mod total;
 
 use paceline_core::Amount;
 
 use crate::features::{COUNT, Class, Features, NAMES};
+pub(crate) use beside::Inputs;
 use bound::Bound;
 pub use prior::InputPrior;
 use prior::UNKNOWN_DEVIATION;
+pub use state::{InputState, StateError};
+pub use total::{JobTotal, TotalRange};
+
+/// A number for every two classes; some 25 kB, hence never on the stack for long.
+type Matrix = [[f64; COUNT]; COUNT];
 
 /// The weights of one model's tokenizer, and how sure they are.
 #[derive(Clone, Debug)]
 pub struct InputModel {
     weights: [f64; COUNT],
-    covariance: [[f64; COUNT]; COUNT],
+    covariance: Box<Matrix>,
     /// The weights and their covariance before anything was learned.
     prior: InputPrior,
     bound: Bound,
@@ -31,7 +40,7 @@ pub struct InputModel {
 }
 
 /// Process noise, as a share of the prior variance per answer.
-const DRIFT: f64 = 1e-5;
+const DRIFT: f64 = 3e-6;
 /// A single standardised residual beyond this is taken as if it were this large.
 const BELIEVED: f64 = 4.0;
 /// A model that misses by this factor so often in a row is lost: another endpoint, tools that
@@ -58,7 +67,7 @@ impl InputModel {
         let prior = prior.hidden(sane(constant, 100.0), deviation);
         Self {
             weights: prior.weights,
-            covariance: prior.covariance,
+            covariance: prior.covariance.clone(),
             prior,
             bound: Bound::default(),
             alarm: 0.0,
@@ -149,7 +158,7 @@ impl InputModel {
         self.prior.covariance[HIDDEN][HIDDEN] = deviation * deviation;
         self.weights = self.prior.weights;
         self.weights[HIDDEN] = hidden;
-        self.covariance = self.prior.covariance;
+        self.covariance.clone_from(&self.prior.covariance);
         self.lost = 0;
     }
 
@@ -171,13 +180,14 @@ impl InputModel {
         self.alarm =
             if standardised > 2.2 { self.alarm + 1.0 } else { (self.alarm - 0.34).max(0.0) };
         if self.alarm >= 2.0 && self.calm_for == 0 {
-            for (row, prior) in self.covariance.iter_mut().zip(&self.prior.covariance) {
+            for (row, prior) in self.covariance.iter_mut().zip(self.prior.covariance.iter()) {
                 for (value, prior) in row.iter_mut().zip(prior) {
                     *value += 0.3 * prior;
                 }
             }
             self.alarm = 0.0;
             self.calm_for = 8;
+            self.bound.calm = 0;
         }
     }
 }
@@ -191,8 +201,8 @@ fn dot(a: &[f64; COUNT], b: &[f64; COUNT]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn multiply(matrix: &[[f64; COUNT]; COUNT], vector: &[f64; COUNT]) -> [f64; COUNT] {
-    matrix.map(|row| dot(&row, vector))
+fn multiply(matrix: &Matrix, vector: &[f64; COUNT]) -> [f64; COUNT] {
+    std::array::from_fn(|row| dot(&matrix[row], vector))
 }
 
 /// Up to the next whole number; the cast saturates, and takes what is no number as 0.

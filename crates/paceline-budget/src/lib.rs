@@ -28,7 +28,12 @@
 //! | [`forecast()`], [`AverageUse`] | how many more requests fit, what binds first, and when |
 //! | [`Record`] | the account of every attempt: intent, then outcome |
 //!
-//! It reads no clock, does no I/O and makes no call. There are no features.
+//! It reads no clock, does no I/O and makes no call.
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `tiktoken` | off | `O200k`, a public tokenizer as one more witness beside the classes |
+//! | `kitoken` | off | `TokenizerFile`, a SentencePiece or tiktoken file of the user's |
 
 mod budget;
 mod cap;
@@ -43,13 +48,14 @@ mod record;
 mod spread;
 mod terms;
 pub mod tiers;
+mod tokenizer;
 
 pub use budget::{Budget, BudgetError, Budgets, Mode, Notice, Period, Spend, Standing};
 pub use cap::{CapError, SpendingCap};
-pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, Observed};
+pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, EstimatorState, Observed};
 pub use features::Features;
 pub use forecast::{AverageUse, Averages, Fit, Forecast, Outlook, Pace, Room, forecast};
-pub use input::{InputModel, InputPrior};
+pub use input::{InputModel, InputPrior, InputState, JobTotal, StateError, TotalRange};
 pub use latency::{LatencyModel, StreamAge, Timing};
 pub use output::{CapRule, OutputKey, OutputModel};
 pub use prices::{
@@ -58,6 +64,12 @@ pub use prices::{
 pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
 pub use spread::Distribution;
 pub use terms::{Region, Service, Terms, Tool};
+
+#[cfg(feature = "tiktoken")]
+pub use tokenizer::O200k;
+pub use tokenizer::Tokenizer;
+#[cfg(feature = "kitoken")]
+pub use tokenizer::TokenizerFile;
 
 /// For the program that fits the tables of this crate; no part of its promises.
 #[doc(hidden)]

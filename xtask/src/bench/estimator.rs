@@ -11,7 +11,7 @@ use super::row::Row;
 use crate::shell::{Outcome, Workspace};
 
 /// Where the public data is, seen from the top of the workspace.
-pub(crate) const DATA: &str = "../shared/data";
+const DATA: &str = "../shared/data";
 
 /// What the program is told.
 #[derive(Debug)]

@@ -29,7 +29,6 @@ pub(super) struct Document {
     pub(super) messages: u32,
     /// The tokens of all messages together, by tokenizer.
     pub(super) counts: [u64; TOKENIZERS],
-    pub(super) characters: u64,
     pub(super) bytes: u64,
 }
 
@@ -112,6 +111,15 @@ pub(super) fn fitted_texts(data: &Path) -> Result<Vec<(&'static str, Vec<String>
     Ok(texts(data)?.into_iter().map(|(name, found)| (name, messages(found))).collect())
 }
 
+/// The judging texts of a workload, one after the other.
+pub(super) fn judged_text(data: &Path, name: &str) -> Result<String, String> {
+    let found = texts(data)?.into_iter().find(|(workload, _)| *workload == name);
+    let found = found.map(|(_, found)| found.texts).unwrap_or_default();
+    let judged = found.into_iter().filter(|text| side_of(&text.origin) == Side::Judge);
+    let messages: Vec<_> = judged.flat_map(|text| text.messages).take(500).collect();
+    Ok(messages.join("\n"))
+}
+
 /// Every text, whichever side it stands on.
 fn texts(data: &Path) -> Result<Vec<(&'static str, Texts)>, String> {
     let prompts = data.join("prompts");
@@ -175,16 +183,15 @@ impl Document {
     fn of(text: &Text, tokenizers: &Tokenizers) -> Self {
         let mut features = Features::default();
         let mut counts = [0; TOKENIZERS];
-        let (mut characters, mut bytes) = (0, 0);
+        let mut bytes = 0;
         for message in &text.messages {
             features.add_message();
             features.merge(&Features::of_text(message));
             for tokenizer in Tokenizer::ALL {
                 counts[tokenizer as usize] += tokenizers.count(tokenizer, message);
             }
-            characters += message.chars().count() as u64;
             bytes += message.len() as u64;
         }
-        Self { features, messages: text.messages.len() as u32, counts, characters, bytes }
+        Self { features, messages: text.messages.len() as u32, counts, bytes }
     }
 }

@@ -54,13 +54,13 @@ impl Score {
     }
 
     fn share_inside(self) -> f64 {
-        100.0 * self.inside / self.all()
+        self.inside / self.all()
     }
 
     fn rows(self, name: &str) -> [Row; 2] {
         [
-            Row::new(format!("{name}, inside"), self.share_inside(), "%"),
-            Row::new(format!("{name}, later"), 100.0 * self.late / self.all(), "%"),
+            Row::new(format!("{name}, inside"), self.share_inside(), "share"),
+            Row::new(format!("{name}, later"), self.late / self.all(), "share"),
         ]
     }
 }
@@ -86,16 +86,16 @@ pub(super) fn measure(lab: &mut Lab<'_>) -> Result<Vec<Row>, String> {
         }
         let name = format!("latency {name}");
         rows.extend(scores.whole.rows(&name));
-        let off = (scores.whole.share_inside() - 95.0).abs();
-        let mut off = Row::new(format!("{name}, inside, off by"), off, "points");
-        off.at_most(1.0);
+        let off = (scores.whole.share_inside() - 0.95).abs();
+        let mut off = Row::new(format!("{name}, inside, off by"), off, "share");
+        off.at_most(0.01);
         rows.push(off);
         rows.extend(scores.beginning.rows(&format!("{name}, first 20")));
         rows.extend(scores.streams.rows(&format!("{name}, half-way in a stream")));
     }
     for row in &rows {
         (lab.show)(&format!(
-            "  {:60} {:7.2} {} {}",
+            "  {:60} {:7.4} {} {}",
             row.name(),
             row.value(),
             row.unit(),

@@ -20,6 +20,8 @@ const TRACES: [(&str, &str, Option<f64>); 2] =
     [("azure_conv.csv", "chat", Some(0.63)), ("azure_code.csv", "code", None)];
 /// What both are held to.
 const LEVEL: f64 = 0.95;
+/// How far off the realised coverage may be.
+const OFF: f64 = 0.01;
 /// How many are in flight where they are reserved for together.
 const IN_FLIGHT: usize = 32;
 /// What the pooled reservation of shuffled conversations has to reach.
@@ -46,15 +48,15 @@ impl Score {
 
     /// Coverage and share used, and what each is held to.
     fn rows(&self, name: &str, held: Held, share: Option<f64>) -> Vec<Row> {
-        let coverage = 100.0 * self.held / self.judged;
-        let mut rows = vec![Row::new(format!("{name} coverage"), coverage, "%")];
+        let coverage = self.held / self.judged;
+        let mut rows = vec![Row::new(format!("{name} coverage"), coverage, "share")];
         if held == Held::ToTheLevel {
-            let off = (coverage - 100.0 * LEVEL).abs();
-            let mut off = Row::new(format!("{name} coverage, off by"), off, "points");
-            off.at_most(1.0);
+            let off = (coverage - LEVEL).abs();
+            let mut off = Row::new(format!("{name} coverage, off by"), off, "share");
+            off.at_most(OFF);
             rows.push(off);
         }
-        let mut used = Row::new(format!("{name} share used"), self.used / self.reserved, "");
+        let mut used = Row::new(format!("{name} share used"), self.used / self.reserved, "share");
         if let Some(least) = share {
             used.at_least(least);
         }
@@ -91,7 +93,7 @@ pub(super) fn measure(lab: &mut Lab<'_>) -> Result<Vec<Row>, String> {
     }
     for row in &rows {
         (lab.show)(&format!(
-            "  {:50} {:8.3} {} {}",
+            "  {:50} {:8.4} {} {}",
             row.name(),
             row.value(),
             row.unit(),

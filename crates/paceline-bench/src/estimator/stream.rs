@@ -77,7 +77,11 @@ impl Classes {
         Self { model, borrowed: Some(truth.peer()) }
     }
 
-    fn features(&self, document: &Document) -> Features {
+    pub(super) const fn model(&self) -> &InputModel {
+        &self.model
+    }
+
+    pub(super) fn features(&self, document: &Document) -> Features {
         let mut features = document.features;
         if let Some(borrowed) = self.borrowed {
             features.add_borrowed(document.counts[borrowed as usize]);

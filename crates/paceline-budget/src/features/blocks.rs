@@ -57,8 +57,7 @@ const fn of_block(first: u32) -> Class {
 }
 
 /// The class of a character beyond ASCII.
-pub(super) fn class_of(c: char) -> Class {
-    let code = c as u32;
+pub(super) fn class_of(code: u32) -> Class {
     match TABLE.get(code as usize / SIZE) {
         Some(Class::HanRare) => match common::han_grade(code) {
             3 => Class::HanCommon,
@@ -102,8 +101,7 @@ const fn is_common_mark(code: u32) -> bool {
 }
 
 /// Whether a character of a script is a sign upon the letter before it.
-pub(super) const fn is_sign(class: Class, c: char) -> bool {
-    let code = c as u32;
+pub(super) const fn is_sign(class: Class, code: u32) -> bool {
     match class {
         Class::Arabic => matches!(code, 0x064B..=0x065F | 0x0670),
         Class::Hebrew => matches!(code, 0x0591..=0x05C7),
@@ -129,12 +127,8 @@ pub(super) const fn is_sign(class: Class, c: char) -> bool {
 }
 
 impl Class {
-    /// Whether its letters stand in words with something between.
-    pub(super) const fn has_words(self) -> bool {
-        matches!(self.surprise(), Some(Class::AlphabetSurprise))
-    }
-
-    /// Where surprise at a pair of its letters is counted.
+    /// Where surprise at its letters is counted. In alphabets they stand in words with something
+    /// between.
     pub(super) const fn surprise(self) -> Option<Self> {
         match self {
             Self::Cyrillic

@@ -16,10 +16,10 @@ pub(super) fn is_common_hangul(code: u32) -> bool {
     code >= HANGUL_FIRST && bit(&table::HANGUL, (code - HANGUL_FIRST) as usize)
 }
 
-/// Whether a pair of ASCII letters is rare, whatever their case.
-pub(super) fn is_rare_pair(before: u32, now: u32) -> bool {
-    let place = ((before & 31) << 5 | now & 31) as usize;
-    bit(&table::RARE_LETTER_PAIRS, place)
+/// 1 where a pair of ASCII letters is rare, whatever their case.
+pub(super) const fn is_rare_pair(before: u8, now: u8) -> usize {
+    let place = (before & 1) << 5 | now & 31;
+    (table::RARE_LETTER_PAIRS[(before & 31) as usize / 2] >> place & 1) as usize
 }
 
 /// How surprising a character beyond ASCII is after the one before it: about the bits that say
@@ -31,7 +31,11 @@ pub(super) fn surprise(before: u32, now: u32) -> u32 {
 
 /// Two characters before one, as one number.
 pub const fn two_before(before_last: u32, last: u32) -> u32 {
-    if last < 128 { 32 } else { last.wrapping_add(before_last.wrapping_mul(0x2545_F491)) }
+    if last < 128 {
+        return 32;
+    }
+    let before_last = if before_last < 128 { 32 } else { before_last };
+    last.wrapping_add(before_last.wrapping_mul(0x2545_F491))
 }
 
 /// Where a pair is in the table. Pairs may share a place.

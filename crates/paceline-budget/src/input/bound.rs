@@ -1,8 +1,7 @@
 //! How far beyond an estimate the truth may lie, learned from how far it lay.
 //!
 //! A conformal quantile over a window of standardised residuals, at a level that is moved so that
-//! the share of truths below the bound is held. Invariant: the quantile is finite and at least
-//! [`LEAST`].
+//! the share of truths below the bound is held. Invariant: the quantile is finite and above 0.
 
 use std::collections::VecDeque;
 
@@ -12,6 +11,8 @@ pub(super) struct Bound {
     pub(super) residuals: VecDeque<f64>,
     /// The level that the quantile is taken at.
     pub(super) level: f64,
+    /// Answers since the last alarm.
+    pub(super) calm: u32,
 }
 
 /// The share of truths that lie below the bound.
@@ -20,8 +21,12 @@ const SHARE: f64 = 0.95;
 const STEP: f64 = 0.01;
 /// The least and the highest level.
 const LEVELS: (f64, f64) = (0.80, 0.998);
-/// The least quantile: after a change residuals grow before the window has seen them.
+/// The least quantile at first and after a change, as residuals grow before the window has seen
+/// them; and in calm.
 const LEAST: f64 = 1.0;
+const LEAST_IN_CALM: f64 = 0.4;
+/// Answers in a row without alarm that are calm.
+pub(super) const CALM: u32 = 60;
 const MOST: f64 = 8.0;
 /// Standardised residuals kept, and how many normal ones they begin with.
 pub(super) const KEPT: usize = 256;
@@ -35,7 +40,7 @@ const TWO_SIDED_95: f64 = 1.96;
 impl Default for Bound {
     fn default() -> Self {
         let seeded = NORMAL.into_iter().flat_map(|place| [place, -place]).collect();
-        Self { residuals: seeded, level: SHARE }
+        Self { residuals: seeded, level: SHARE, calm: 0 }
     }
 }
 
@@ -47,6 +52,7 @@ impl Bound {
         }
         let missed = if standardised > self.quantile() { 1.0 } else { 0.0 };
         self.level = (self.level + STEP * (missed - (1.0 - SHARE))).clamp(LEVELS.0, LEVELS.1);
+        self.calm = self.calm.saturating_add(1);
         if self.residuals.len() >= KEPT {
             self.residuals.pop_front();
         }
@@ -55,11 +61,12 @@ impl Bound {
 
     /// How many deviations above the estimate 95 % of the truths stay below.
     pub(super) fn quantile(&self) -> f64 {
+        let least = if self.calm < CALM { LEAST } else { LEAST_IN_CALM };
         let sorted = sorted(self.residuals.iter().copied());
         // The next one is one more among them.
         let place = (self.level * (sorted.len() + 1) as f64).ceil() as usize;
         let quantile = sorted.get(place.saturating_sub(1)).or(sorted.last());
-        quantile.copied().unwrap_or(TWO_SIDED_95).clamp(LEAST, MOST)
+        quantile.copied().unwrap_or(TWO_SIDED_95).clamp(least, MOST)
     }
 
     /// By how much residuals pass those of a normal distribution at 95 %; at least 1.

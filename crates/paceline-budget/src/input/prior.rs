@@ -5,13 +5,14 @@
 
 mod table;
 
+use super::Matrix;
 use crate::features::{COUNT, Class, FIRST_OF_TEXT};
 
 /// The weights to start from, and their covariance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputPrior {
     pub(super) weights: [f64; COUNT],
-    pub(super) covariance: [[f64; COUNT]; COUNT],
+    pub(super) covariance: Box<Matrix>,
 }
 
 /// How far the text of a class may be from all classes together: one factor common to all.
@@ -46,7 +47,7 @@ impl InputPrior {
         let mut weights: [f64; COUNT] = std::array::from_fn(|class| {
             of.iter().map(|weights| weights[class]).sum::<f64>() / many
         });
-        let mut covariance = [[0.0; COUNT]; COUNT];
+        let mut covariance = Box::new([[0.0; COUNT]; COUNT]);
         for class in FIRST_OF_TEXT..COUNT {
             let own = own_deviation(class, weights[class]);
             covariance[class][class] = own * own;
@@ -91,6 +92,10 @@ impl InputPrior {
         self
     }
 
+    pub(super) fn is_borrowing(&self) -> bool {
+        self.weights[Class::Borrowed as usize] != 0.0
+    }
+
     /// With hidden text of so many tokens a request, known to so many.
     #[must_use]
     pub(super) fn hidden(mut self, tokens: f64, deviation: f64) -> Self {
@@ -102,13 +107,25 @@ impl InputPrior {
 }
 
 /// What two tokenizers differ by beside one factor, as a share of what a class may be off by.
-const BORROWED_SHARE: f64 = 0.5;
+const BORROWED_SHARE: f64 = 0.8;
 
 /// How far a class may be from what was fitted, by itself.
 fn own_deviation(class: usize, weight: f64) -> f64 {
-    if class >= FIRST_FOREIGN { 0.25 * weight + FOREIGN } else { 0.25 * weight + 0.1 }
+    let beside = match class {
+        // Bits, several to a letter.
+        ALPHABETS | EAST_ASIAN | SOUTH_EAST_ASIAN => BITS,
+        _ if class >= FIRST_FOREIGN => FOREIGN,
+        _ => ASCII,
+    };
+    0.25 * weight.abs() + beside
 }
 
+const ALPHABETS: usize = Class::AlphabetSurprise as usize;
+const EAST_ASIAN: usize = Class::EastAsianSurprise as usize;
+const SOUTH_EAST_ASIAN: usize = Class::SouthEastAsianSurprise as usize;
 /// The first class beyond ASCII; tokenizers differ most in these.
 const FIRST_FOREIGN: usize = Class::ForeignWords as usize;
-const FOREIGN: f64 = 0.3;
+/// Tokens that a class may be off by beside a quarter of its weight.
+const ASCII: f64 = 0.15;
+const FOREIGN: f64 = 0.5;
+const BITS: f64 = 0.03;

@@ -19,54 +19,54 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.912, // words
         0.164, // letters beyond five
         0.366, // rare letter pairs
-        0.064, // capitals in a row
-        0.235, // words after a mark
-        0.967, // digits
-        0.105, // groups of digits
-        0.997, // digits after a space
+        0.065, // capitals in a row
+        0.230, // words after a mark
+        0.969, // digits
+        0.096, // groups of digits
+        1.001, // digits after a space
         0.000, // random runs
-        0.940, // runs of marks
+        0.945, // runs of marks
         0.000, // further marks
-        0.809, // line breaks
-        1.348, // runs of spaces
-        0.571, // words beyond Latin
-        0.177, // letters beyond five beyond Latin
-        0.077, // surprise in alphabets
-        0.025, // surprise in Han and kana
+        0.806, // line breaks
+        1.352, // runs of spaces
+        0.518, // words beyond Latin
+        0.158, // letters beyond five beyond Latin
+        0.082, // surprise in alphabets
+        0.027, // surprise in Han and kana
         0.000, // surprise in South-East Asian
-        1.812, // Latin extended
-        0.083, // Cyrillic
+        1.813, // Latin extended
+        0.088, // Cyrillic
         0.700, // Greek
-        0.982, // Hebrew
+        0.977, // Hebrew
         0.904, // Arabic
         -0.500, // diacritics
         2.483, // Devanagari
-        3.020, // Bengali
-        2.983, // Gurmukhi
-        2.992, // Gujarati
-        2.994, // Oriya
-        2.682, // Tamil
-        2.923, // Telugu
-        2.938, // Kannada
-        3.001, // Malayalam and Sinhala
+        3.024, // Bengali
+        2.982, // Gurmukhi
+        2.995, // Gujarati
+        2.993, // Oriya
+        2.681, // Tamil
+        2.919, // Telugu
+        2.942, // Kannada
+        2.999, // Malayalam and Sinhala
         2.083, // Thai and Lao
         3.368, // Myanmar
-        3.245, // Khmer
-        2.809, // Georgian
-        1.832, // Armenian
-        2.941, // Ethiopic
-        0.287, // hiragana
-        0.370, // katakana
-        0.960, // common Han
-        1.668, // frequent Han
-        2.101, // middling Han
-        2.995, // rare Han
-        1.928, // common Hangul
-        2.147, // rare Hangul
-        0.832, // common marks beyond ASCII
-        0.844, // other marks
-        1.579, // emoji
-        0.609, // other
+        3.246, // Khmer
+        2.812, // Georgian
+        1.828, // Armenian
+        2.945, // Ethiopic
+        0.284, // hiragana
+        0.364, // katakana
+        0.951, // common Han
+        1.661, // frequent Han
+        2.086, // middling Han
+        2.967, // rare Han
+        1.933, // common Hangul
+        2.237, // rare Hangul
+        0.831, // common marks beyond ASCII
+        0.838, // other marks
+        1.533, // emoji
+        0.627, // other
     ]),
     ("o200k_1d", [
         0.000, // constant
@@ -74,57 +74,57 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // tools
         0.000, // images
         0.000, // borrowed count
-        0.820, // words
+        0.819, // words
         0.172, // letters beyond five
-        1.028, // rare letter pairs
-        -0.002, // capitals in a row
-        0.002, // words after a mark
-        1.058, // digits
-        0.172, // groups of digits
-        1.207, // digits after a space
+        1.024, // rare letter pairs
+        -0.001, // capitals in a row
+        -0.006, // words after a mark
+        1.052, // digits
+        0.175, // groups of digits
+        1.216, // digits after a space
         0.000, // random runs
-        0.782, // runs of marks
+        0.789, // runs of marks
         0.000, // further marks
         0.940, // line breaks
-        1.144, // runs of spaces
-        -0.033, // words beyond Latin
-        0.040, // letters beyond five beyond Latin
-        0.060, // surprise in alphabets
+        1.147, // runs of spaces
+        -0.047, // words beyond Latin
+        0.032, // letters beyond five beyond Latin
+        0.063, // surprise in alphabets
         0.012, // surprise in Han and kana
-        0.033, // surprise in South-East Asian
-        0.063, // Latin extended
-        0.174, // Cyrillic
-        0.268, // Greek
-        0.367, // Hebrew
-        0.317, // Arabic
-        -0.347, // diacritics
-        0.399, // Devanagari
-        0.432, // Bengali
+        0.028, // surprise in South-East Asian
+        0.064, // Latin extended
+        0.175, // Cyrillic
+        0.266, // Greek
+        0.360, // Hebrew
+        0.314, // Arabic
+        -0.353, // diacritics
+        0.400, // Devanagari
+        0.435, // Bengali
         0.613, // Gurmukhi
-        0.444, // Gujarati
+        0.448, // Gujarati
         1.135, // Oriya
-        0.378, // Tamil
-        0.434, // Telugu
-        0.389, // Kannada
+        0.379, // Tamil
+        0.435, // Telugu
+        0.394, // Kannada
         0.366, // Malayalam and Sinhala
-        0.412, // Thai and Lao
-        0.689, // Myanmar
-        0.607, // Khmer
-        0.255, // Georgian
-        0.256, // Armenian
-        2.073, // Ethiopic
+        0.425, // Thai and Lao
+        0.703, // Myanmar
+        0.621, // Khmer
+        0.254, // Georgian
+        0.250, // Armenian
+        2.072, // Ethiopic
         0.614, // hiragana
-        0.661, // katakana
-        0.677, // common Han
-        0.580, // frequent Han
-        0.893, // middling Han
-        1.143, // rare Han
-        0.548, // common Hangul
-        0.388, // rare Hangul
+        0.660, // katakana
+        0.676, // common Han
+        0.582, // frequent Han
+        0.889, // middling Han
+        1.140, // rare Han
+        0.547, // common Hangul
+        0.476, // rare Hangul
         0.817, // common marks beyond ASCII
-        0.536, // other marks
+        0.550, // other marks
         0.000, // emoji
-        0.473, // other
+        0.478, // other
     ]),
     ("cl100k_1d", [
         0.000, // constant
@@ -134,54 +134,54 @@ pub(super) static FITTED: [(&str, [f64; COUNT]); 3] = [
         0.000, // borrowed count
         0.838, // words
         0.257, // letters beyond five
-        1.072, // rare letter pairs
-        0.018, // capitals in a row
-        -0.024, // words after a mark
+        1.071, // rare letter pairs
+        0.019, // capitals in a row
+        -0.028, // words after a mark
         1.123, // digits
-        0.073, // groups of digits
-        0.833, // digits after a space
+        0.067, // groups of digits
+        0.835, // digits after a space
         0.000, // random runs
-        0.778, // runs of marks
+        0.783, // runs of marks
         0.000, // further marks
-        0.190, // line breaks
-        1.362, // runs of spaces
-        0.400, // words beyond Latin
-        0.213, // letters beyond five beyond Latin
-        0.089, // surprise in alphabets
-        0.001, // surprise in Han and kana
+        0.181, // line breaks
+        1.365, // runs of spaces
+        0.361, // words beyond Latin
+        0.198, // letters beyond five beyond Latin
+        0.097, // surprise in alphabets
+        0.003, // surprise in Han and kana
         0.000, // surprise in South-East Asian
         0.954, // Latin extended
-        0.198, // Cyrillic
-        0.734, // Greek
-        0.913, // Hebrew
-        0.652, // Arabic
+        0.195, // Cyrillic
+        0.725, // Greek
+        0.899, // Hebrew
+        0.643, // Arabic
         -0.500, // diacritics
-        1.074, // Devanagari
-        1.321, // Bengali
-        1.820, // Gurmukhi
-        1.845, // Gujarati
-        2.818, // Oriya
-        1.388, // Tamil
-        1.791, // Telugu
-        1.819, // Kannada
-        1.566, // Malayalam and Sinhala
+        1.065, // Devanagari
+        1.317, // Bengali
+        1.809, // Gurmukhi
+        1.840, // Gujarati
+        2.808, // Oriya
+        1.378, // Tamil
+        1.777, // Telugu
+        1.813, // Kannada
+        1.554, // Malayalam and Sinhala
         1.095, // Thai and Lao
         2.386, // Myanmar
         1.719, // Khmer
-        1.819, // Georgian
-        1.831, // Armenian
-        2.866, // Ethiopic
-        0.980, // hiragana
-        1.035, // katakana
-        0.894, // common Han
-        0.913, // frequent Han
-        1.790, // middling Han
-        2.465, // rare Han
-        0.729, // common Hangul
-        1.378, // rare Hangul
-        0.684, // common marks beyond ASCII
-        2.144, // other marks
-        0.077, // emoji
-        0.334, // other
+        1.814, // Georgian
+        1.818, // Armenian
+        2.865, // Ethiopic
+        0.977, // hiragana
+        1.030, // katakana
+        0.886, // common Han
+        0.906, // frequent Han
+        1.776, // middling Han
+        2.441, // rare Han
+        0.723, // common Hangul
+        1.457, // rare Hangul
+        0.686, // common marks beyond ASCII
+        2.143, // other marks
+        0.045, // emoji
+        0.344, // other
     ]),
 ];
