@@ -6,9 +6,10 @@
 
 mod admission;
 mod chance;
+mod estimator;
 mod ledger;
 mod limiter;
-mod linked;
+pub(crate) mod linked;
 mod row;
 mod run;
 
@@ -28,8 +29,8 @@ pub(crate) struct Arguments {
     /// The benchmark.
     #[arg(value_enum)]
     name: Name,
-    /// Only this item of it, or of `admission`, `ledger` and `limiter` these, separated by commas; the rows then go to
-    /// NAME-ITEM.json.
+    /// Only this item of it, or of `admission`, `estimator`, `ledger` and `limiter` these, separated by commas; the
+    /// rows then go to NAME-ITEM.json.
     #[arg(long)]
     only: Option<String>,
     /// What random moments are drawn from; by default from the time. It is printed.
@@ -62,6 +63,9 @@ enum Name {
     /// Admission in virtual time: how full the quota runs, how often a call is refused. From a
     /// fixed seed unless told otherwise.
     Admission,
+    /// How good the estimates of calls are, on texts that nothing was fitted on. From a fixed seed
+    /// unless told otherwise.
+    Estimator,
     /// What a decision of the limiter costs, beside its peers in the same run.
     Limiter,
     /// What recording every attempt costs, and what it survives.
@@ -120,6 +124,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     let (name, items) = match arguments.name {
         Name::Run => ("run", run::ITEMS),
         Name::Admission => return run_admission(workspace, arguments),
+        Name::Estimator => return run_estimator(workspace, arguments),
         Name::Limiter => return run_limiter(workspace, arguments),
         Name::Ledger => return run_ledger(workspace, arguments),
     };
@@ -166,6 +171,16 @@ fn run_admission(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     };
     let file = results.join(file_name("admission", arguments.only.as_deref()));
     let rows = admission::measure(workspace, &asked, &file)?;
+    if arguments.list { Ok(()) } else { keep(&file, &rows) }
+}
+
+/// Measures estimates, which is a program of its own.
+fn run_estimator(workspace: &Workspace, arguments: &Arguments) -> Outcome {
+    let results = target_folder(workspace)?.join("paceline-bench");
+    let only = arguments.only.as_deref();
+    let asked = estimator::Asked { only, seed: arguments.seed, list: arguments.list };
+    let file = results.join(file_name("estimator", only));
+    let rows = estimator::measure(workspace, &asked, &file)?;
     if arguments.list { Ok(()) } else { keep(&file, &rows) }
 }
 

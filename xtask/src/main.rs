@@ -7,6 +7,7 @@
 mod bench;
 mod ci;
 mod deps;
+mod fit;
 mod loom;
 mod oracle;
 mod shell;
@@ -45,6 +46,8 @@ enum Task {
     Oracle(oracle::Arguments),
     /// Measures; writes the rows to target/paceline-bench/NAME.json.
     Bench(bench::Arguments),
+    /// Fits the tables that the estimator starts from, and writes them in place.
+    Fit(fit::Arguments),
     /// The quick gate; with --full also what is slow, where its tool is installed.
     Ci {
         /// Also what is slow.
@@ -72,6 +75,7 @@ fn run(task: &Task) -> Outcome {
         Task::Loom => loom::run(&workspace),
         Task::Oracle(arguments) => oracle::run(&workspace, arguments),
         Task::Bench(arguments) => bench::run(&workspace, arguments),
+        Task::Fit(arguments) => fit::run(&workspace, arguments),
         Task::Ci { full: false } => test::run(&workspace, &[]),
         Task::Ci { full: true } => ci::run(&workspace),
     }

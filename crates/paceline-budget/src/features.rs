@@ -3,10 +3,18 @@
 //! One pass, no allocation, no tokenizer. Invariant: the features of two texts joined by a line
 //! break are the sum of theirs, so a chat's features are added up message by message.
 
-/// How many features there are.
-pub(crate) const COUNT: usize = 26;
+mod blocks;
+mod common;
+mod scan;
 
-/// Counts of character classes in a text or a chat.
+pub use common::{HAN_FIRST, HANGUL_FIRST, PAIR_BITS, SURPRISE_MOST, pair_place, two_before};
+
+use crate::tokenizer::Tokenizer;
+
+/// How many features there are.
+pub(crate) const COUNT: usize = 56;
+
+/// Counts of character classes in a text or a chat, and of what else a request consists of.
 ///
 /// ```
 /// use paceline_budget::Features;
@@ -22,35 +30,129 @@ pub struct Features {
 
 /// The classes, in the order of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
+#[repr(u8)]
 pub(crate) enum Class {
     Constant,
     FurtherMessages,
+    Tools,
+    Images,
+    /// What another tokenizer counts.
+    Borrowed,
     Words,
     LettersBeyondFive,
+    RarePairs,
+    Capitals,
+    GluedWords,
     Digits,
     DigitGroups,
+    SpacedDigits,
     RandomRuns,
     MarkRuns,
     FurtherMarks,
     LineBreaks,
     SpaceRuns,
-    WordsBeyondLatin,
+    ForeignWords,
+    ForeignLettersBeyondFive,
+    AlphabetSurprise,
+    EastAsianSurprise,
+    SouthEastAsianSurprise,
     LatinExtended,
     Cyrillic,
     Greek,
     Hebrew,
     Arabic,
+    Diacritics,
     Devanagari,
-    Indic,
-    SouthEastAsian,
-    Kana,
-    Han,
-    Hangul,
+    Bengali,
+    Gurmukhi,
+    Gujarati,
+    Oriya,
+    Tamil,
+    Telugu,
+    Kannada,
+    Malayalam,
+    Thai,
+    Myanmar,
+    Khmer,
+    Georgian,
+    Armenian,
+    Ethiopic,
+    Hiragana,
+    Katakana,
+    HanCommon,
+    HanFrequent,
+    HanMiddle,
+    HanRare,
+    HangulCommon,
+    HangulRare,
+    CommonMarks,
     OtherMarks,
     Emoji,
     Other,
 }
+
+/// Their names, for people and for tables.
+pub(crate) const NAMES: [&str; COUNT] = [
+    "constant",
+    "further messages",
+    "tools",
+    "images",
+    "borrowed count",
+    "words",
+    "letters beyond five",
+    "rare letter pairs",
+    "capitals in a row",
+    "words after a mark",
+    "digits",
+    "groups of digits",
+    "digits after a space",
+    "random runs",
+    "runs of marks",
+    "further marks",
+    "line breaks",
+    "runs of spaces",
+    "words beyond Latin",
+    "letters beyond five beyond Latin",
+    "surprise in alphabets",
+    "surprise in Han and kana",
+    "surprise in South-East Asian",
+    "Latin extended",
+    "Cyrillic",
+    "Greek",
+    "Hebrew",
+    "Arabic",
+    "diacritics",
+    "Devanagari",
+    "Bengali",
+    "Gurmukhi",
+    "Gujarati",
+    "Oriya",
+    "Tamil",
+    "Telugu",
+    "Kannada",
+    "Malayalam and Sinhala",
+    "Thai and Lao",
+    "Myanmar",
+    "Khmer",
+    "Georgian",
+    "Armenian",
+    "Ethiopic",
+    "hiragana",
+    "katakana",
+    "common Han",
+    "frequent Han",
+    "middling Han",
+    "rare Han",
+    "common Hangul",
+    "rare Hangul",
+    "common marks beyond ASCII",
+    "other marks",
+    "emoji",
+    "other",
+];
+
+/// The first class that is counted in texts.
+pub(crate) const FIRST_OF_TEXT: usize = Class::Words as usize;
 
 impl Default for Features {
     /// A request without any text.
@@ -64,24 +166,52 @@ impl Default for Features {
 impl Features {
     /// The features of one text.
     pub fn of_text(text: &str) -> Self {
-        let mut scan = Scan::new();
-        for c in text.chars() {
-            scan.see(c);
-        }
-        scan.features.counts[Class::Constant as usize] = 1;
-        scan.features
+        let mut counts = scan::scan(text);
+        counts[Class::Constant as usize] = 1;
+        Self { counts }
+    }
+
+    /// The features of one text, with what another tokenizer counts of it beside.
+    pub fn of_text_with(text: &str, tokenizer: &dyn Tokenizer) -> Self {
+        let mut features = Self::of_text(text);
+        features.add_borrowed(tokenizer.count(text));
+        features
     }
 
     /// Counts one more message.
     pub const fn add_message(&mut self) {
         // The first is part of the constant; `messages` adds it back.
-        self.counts[Class::FurtherMessages as usize] =
-            self.counts[Class::FurtherMessages as usize].saturating_add(1);
+        self.add(Class::FurtherMessages, 1);
+    }
+
+    /// Counts one more tool that the model may call, beside the text of its definition.
+    pub const fn add_tool(&mut self) {
+        self.add(Class::Tools, 1);
+    }
+
+    /// Counts one more image.
+    pub const fn add_image(&mut self) {
+        self.add(Class::Images, 1);
+    }
+
+    /// Adds what another tokenizer counts of the same texts, as one more witness.
+    pub fn add_borrowed(&mut self, tokens: u64) {
+        self.add(Class::Borrowed, u32::try_from(tokens).unwrap_or(u32::MAX));
     }
 
     /// How many messages were counted.
     pub const fn messages(&self) -> u32 {
         self.counts[Class::FurtherMessages as usize]
+    }
+
+    /// What another tokenizer counted; 0 where none did.
+    pub const fn borrowed(&self) -> u32 {
+        self.counts[Class::Borrowed as usize]
+    }
+
+    pub(crate) const fn without_borrowed(mut self) -> Self {
+        self.counts[Class::Borrowed as usize] = 0;
+        self
     }
 
     /// Adds what another text is made of.
@@ -90,6 +220,16 @@ impl Features {
             *class = class.saturating_add(count);
         }
         self.counts[Class::Constant as usize] = 1;
+    }
+
+    /// Every feature by its name, as it enters the model.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        NAMES.into_iter().zip(self.regressors())
+    }
+
+    const fn add(&mut self, class: Class, more: u32) {
+        let count = &mut self.counts[class as usize];
+        *count = count.saturating_add(more);
     }
 
     /// As the regressors of the model: the first message belongs to the constant.
@@ -101,184 +241,16 @@ impl Features {
     }
 }
 
-/// What stood before the character at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Before {
-    Start,
-    Lower,
-    Upper,
-    Digit,
-    Mark,
-    Space,
-    Break,
-    Foreign,
-    Else,
-}
-
-struct Scan {
-    features: Features,
-    before: Before,
-    /// Letters of the present sub-word, or digits of the present number.
-    run: u32,
-    /// ASCII letters and digits without anything between, and how often one gave way to the other.
-    mixed: u32,
-    switches: u32,
-}
-
-/// Letters and digits that alternate at least so often in a run of at least such a length are
-/// no words: keys, hashes, base64. Tokenizers split them finely.
-const RANDOM_SWITCHES: u32 = 4;
-const RANDOM_LENGTH: u32 = 16;
-
-impl Scan {
-    const fn new() -> Self {
-        let features = Features { counts: [0; COUNT] };
-        Self { features, before: Before::Start, run: 0, mixed: 0, switches: 0 }
-    }
-
-    fn count(&mut self, class: Class) {
-        self.count_many(class, 1);
-    }
-
-    fn count_many(&mut self, class: Class, more: u32) {
-        let count = &mut self.features.counts[class as usize];
-        *count = count.saturating_add(more);
-    }
-
-    fn see(&mut self, c: char) {
-        let now = match c {
-            'a'..='z' | 'A'..='Z' => self.letter(c),
-            '0'..='9' => self.digit(),
-            '\n' | '\r' => {
-                if self.before != Before::Break {
-                    self.count(Class::LineBreaks);
-                }
-                Before::Break
-            }
-            ' ' | '\t' => {
-                // A single space belongs to the word behind it.
-                if self.before == Before::Space || c == '\t' {
-                    self.count(Class::SpaceRuns);
-                }
-                Before::Space
-            }
-            '!'..='~' => {
-                let class =
-                    if self.before == Before::Mark { Class::FurtherMarks } else { Class::MarkRuns };
-                self.count(class);
-                Before::Mark
-            }
-            _ => self.beyond_ascii(c),
-        };
-        self.watch_randomness(now);
-        self.before = now;
-    }
-
-    /// Sub-words split where lower meets upper; what is long is split further by tokenizers.
-    fn letter(&mut self, c: char) -> Before {
-        let upper = c.is_ascii_uppercase();
-        let goes_on = match self.before {
-            Before::Lower => !upper,
-            Before::Upper => true,
-            _ => false,
-        };
-        if goes_on {
-            self.run = self.run.saturating_add(1);
-            if self.run > 5 {
-                self.count(Class::LettersBeyondFive);
-            }
-        } else {
-            self.run = 1;
-            self.count(Class::Words);
-        }
-        if upper { Before::Upper } else { Before::Lower }
-    }
-
-    /// Some tokenizers take digits one by one, some by up to three.
-    fn digit(&mut self) -> Before {
-        self.run = if self.before == Before::Digit { self.run % 3 + 1 } else { 1 };
-        self.count(Class::Digits);
-        if self.run == 1 {
-            self.count(Class::DigitGroups);
-        }
-        Before::Digit
-    }
-
-    fn beyond_ascii(&mut self, c: char) -> Before {
-        let class = class_of(c);
-        self.count(class);
-        if !class.has_words() {
-            return Before::Else;
-        }
-        if self.before != Before::Foreign {
-            self.count(Class::WordsBeyondLatin);
-        }
-        Before::Foreign
-    }
-
-    fn watch_randomness(&mut self, now: Before) {
-        let is_digit = match now {
-            Before::Digit => true,
-            Before::Lower | Before::Upper => false,
-            _ => {
-                (self.mixed, self.switches) = (0, 0);
-                return;
-            }
-        };
-        if self.mixed > 0 && is_digit != (self.before == Before::Digit) {
-            self.switches = self.switches.saturating_add(1);
-        }
-        let was_random = self.is_random();
-        self.mixed = self.mixed.saturating_add(1);
-        if self.is_random() {
-            self.count_many(Class::RandomRuns, if was_random { 1 } else { self.mixed });
-        }
-    }
-
-    const fn is_random(&self) -> bool {
-        self.mixed >= RANDOM_LENGTH && self.switches >= RANDOM_SWITCHES
-    }
-}
-
-impl Class {
-    /// Whether its letters stand in words with spaces between.
-    const fn has_words(self) -> bool {
-        matches!(
-            self,
-            Self::Cyrillic
-                | Self::Greek
-                | Self::Hebrew
-                | Self::Arabic
-                | Self::Devanagari
-                | Self::Indic
-                | Self::Hangul
-        )
-    }
-}
-
-/// The class of a character beyond ASCII, by Unicode block.
-fn class_of(c: char) -> Class {
-    match u32::from(c) {
-        0x00C0..=0x024F | 0x1E00..=0x1EFF | 0x0300..=0x036F => Class::LatinExtended,
-        0x0370..=0x03FF | 0x1F00..=0x1FFF => Class::Greek,
-        0x0400..=0x052F => Class::Cyrillic,
-        0x0590..=0x05FF => Class::Hebrew,
-        0x0600..=0x077F | 0x08A0..=0x08FF | 0xFB50..=0xFDFF | 0xFE70..=0xFEFC => Class::Arabic,
-        0x0900..=0x097F | 0xA8E0..=0xA8FF => Class::Devanagari,
-        0x0980..=0x0DFF => Class::Indic,
-        0x0E00..=0x0EFF | 0x1000..=0x109F | 0x1780..=0x17FF => Class::SouthEastAsian,
-        0x3040..=0x30FF | 0x31F0..=0x31FF | 0xFF66..=0xFF9F => Class::Kana,
-        0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x20000..=0x3134F => Class::Han,
-        0x1100..=0x11FF | 0x3130..=0x318F | 0xAC00..=0xD7AF => Class::Hangul,
-        0x00A0..=0x00BF | 0x2000..=0x206F | 0x3000..=0x303F | 0xFF01..=0xFF65 => Class::OtherMarks,
-        0x2600..=0x27BF | 0x1F000..=0x1FAFF => Class::Emoji,
-        _ => Class::Other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const GENERATED: [Class; 4] = [
+        Class::RarePairs,
+        Class::AlphabetSurprise,
+        Class::EastAsianSurprise,
+        Class::SouthEastAsianSurprise,
+    ];
 
     #[track_caller]
     fn check(text: &str, expected: &[(Class, u32)]) {
@@ -287,7 +259,12 @@ mod tests {
         for (class, count) in expected {
             counts[*class as usize] = *count;
         }
-        assert_eq!(Features::of_text(text).counts, counts, "{text:?}");
+        let mut found = Features::of_text(text).counts;
+        // These come from generated tables.
+        for class in GENERATED {
+            found[class as usize] = 0;
+        }
+        assert_eq!(found, counts, "{text:?}");
     }
 
     #[test]
@@ -295,18 +272,34 @@ mod tests {
         check("", &[]);
         check("two words", &[(Class::Words, 2)]);
         check("camelCase", &[(Class::Words, 2)]);
-        check("HTTPServer", &[(Class::Words, 1), (Class::LettersBeyondFive, 5)]);
+        check(
+            "HTTPServer",
+            &[(Class::Words, 1), (Class::LettersBeyondFive, 5), (Class::Capitals, 4)],
+        );
         check("127", &[(Class::Digits, 3), (Class::DigitGroups, 1)]);
         check("1274.50", &[(Class::Digits, 6), (Class::DigitGroups, 3), (Class::MarkRuns, 1)]);
         check("a)));", &[(Class::Words, 1), (Class::MarkRuns, 1), (Class::FurtherMarks, 3)]);
         check("a\n\n\nb", &[(Class::Words, 2), (Class::LineBreaks, 1)]);
-        check("    x", &[(Class::SpaceRuns, 3), (Class::Words, 1)]);
-        check("鸭子。", &[(Class::Han, 2), (Class::OtherMarks, 1)]);
-        check("アヒル", &[(Class::Kana, 3)]);
-        check("утка и", &[(Class::WordsBeyondLatin, 2), (Class::Cyrillic, 5)]);
-        check("बतख", &[(Class::WordsBeyondLatin, 1), (Class::Devanagari, 3)]);
-        check("হাঁস", &[(Class::WordsBeyondLatin, 1), (Class::Indic, 4)]);
-        check("เป็ด", &[(Class::SouthEastAsian, 4)]);
+        check("    x", &[(Class::SpaceRuns, 1), (Class::Words, 1)]);
+        check("\tx y", &[(Class::SpaceRuns, 1), (Class::Words, 2)]);
+        check(
+            "x 7",
+            &[
+                (Class::Words, 1),
+                (Class::Digits, 1),
+                (Class::DigitGroups, 1),
+                (Class::SpacedDigits, 1),
+            ],
+        );
+        check("(x", &[(Class::MarkRuns, 1), (Class::Words, 1), (Class::GluedWords, 1)]);
+        check("的鸭。", &[(Class::HanCommon, 1), (Class::HanRare, 1), (Class::CommonMarks, 1)]);
+        check("한", &[(Class::ForeignWords, 1), (Class::HangulCommon, 1)]);
+        check("뷁", &[(Class::ForeignWords, 1), (Class::HangulRare, 1)]);
+        check("アヒルの", &[(Class::Katakana, 3), (Class::Hiragana, 1)]);
+        check("утка и", &[(Class::ForeignWords, 2), (Class::Cyrillic, 5)]);
+        check("बतख", &[(Class::ForeignWords, 1), (Class::Devanagari, 3)]);
+        check("হাঁস", &[(Class::ForeignWords, 1), (Class::Bengali, 4), (Class::Diacritics, 2)]);
+        check("เป็ด", &[(Class::Thai, 4), (Class::Diacritics, 1)]);
         check("🦆é", &[(Class::Emoji, 1), (Class::LatinExtended, 1)]);
     }
 

@@ -13,7 +13,7 @@ use super::row::{Compare, Row};
 use crate::shell::{Failure, Outcome, Workspace, about, finish};
 
 /// The units that rows come in.
-const UNITS: [&str; 13] = [
+const UNITS: [&str; 15] = [
     "share",
     "per 10,000",
     "per s",
@@ -27,10 +27,12 @@ const UNITS: [&str; 13] = [
     "ratio",
     "polls",
     "bytes",
+    "MB/s",
+    "us",
 ];
 
 /// Runs a program of `paceline-bench`, which shows what it has to say.
-pub(super) fn start(workspace: &Workspace, program: &str, arguments: &[OsString]) -> Outcome {
+pub(crate) fn start(workspace: &Workspace, program: &str, arguments: &[OsString]) -> Outcome {
     let mut cargo = workspace.cargo();
     cargo.args(["run", "--release", "--locked", "-p", "paceline-bench", "--bin", program, "--"]);
     cargo.args(arguments);

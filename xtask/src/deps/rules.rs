@@ -61,7 +61,7 @@ pub(super) const RULES: &[Rule] = &[
         ours_in_tests: NONE,
         always: &["serde", "thiserror"],
         by_default: NONE,
-        on_request: NONE,
+        on_request: &["kitoken", "tiktoken-rs"],
     },
     Rule {
         // SQLite's only home. The facade knows the seam `Record` and not this crate.
@@ -163,12 +163,15 @@ pub(super) const RULES: &[Rule] = &[
             "dhat",
             // The peers of the limiter.
             "governor",
+            // The tokenizers that estimates are judged by.
+            "kitoken",
             "leaky-bucket",
             "rand",
             "rand_distr",
             "rustix",
             "serde_json",
             "throttle-net",
+            "tiktoken-rs",
             "tokio",
             "tower",
         ],

@@ -1,7 +1,11 @@
 //! The model of input tokens: first estimates, absurd answers, and what it takes to recover.
 
-use paceline_budget::{Features, InputModel};
+use paceline_budget::{
+    CallShape, Estimator, Features, InputModel, InputPrior, JobTotal, Observed, StateError,
+};
 use proptest::prelude::*;
+
+use crate::Chance;
 
 /// Sentences of our own, with their tokens as counted on 2026-11-24 by the public tokenizers
 /// `o200k`, `cl100k` and that of Grok 1.
@@ -124,4 +128,133 @@ proptest! {
         let error = error_after(&mut model, 150);
         prop_assert!(error < 0.1, "{}", error);
     }
+}
+
+/// What was kept, as text and back.
+fn kept(state: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(state).expect("plain data")
+}
+
+#[test]
+fn a_state_is_a_few_kilobytes_and_goes_on_as_it_was() {
+    let mut model = InputModel::new(100.0, 80.0);
+    error_after(&mut model, 100);
+    let text = kept(&model.state()).to_string();
+    assert!(text.len() < 40_000, "{}", text.len());
+    let state = serde_json::from_str(&text).expect("what was written");
+    let mut again = InputModel::restore(&state).expect("what was learned");
+    for number in 0..50 {
+        let (features, truth) = sane_text(number);
+        let (one, other) = (model.estimate(&features), again.estimate(&features));
+        assert!(one.expected_amount().abs_diff(other.expected_amount()) <= 1, "{one:?} {other:?}");
+        assert!(one.upper_amount().abs_diff(other.upper_amount()) <= 2, "{one:?} {other:?}");
+        model.learn(&features, truth);
+        again.learn(&features, truth);
+    }
+}
+
+#[test]
+fn a_state_that_is_foreign_newer_or_corrupt_is_refused() {
+    let mut estimator = Estimator::new();
+    let call = CallShape::new("grok-4.3".into(), sane_text(3).0);
+    let usage = paceline_core::Usage::new(200, 300).expect("consistent");
+    estimator.learn(&call, &Observed::new(usage, std::time::Duration::from_secs(1)));
+    let good = kept(&estimator.state());
+    let refused = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut state = good.clone();
+        change(&mut state);
+        let state = serde_json::from_value(state).expect("still its shape");
+        Estimator::restore(&state).err()
+    };
+    assert_eq!(refused(&|_| ()), None);
+    assert_eq!(refused(&|state| state["format"] = "other".into()), Some(StateError::Foreign));
+    assert_eq!(refused(&|state| state["version"] = 2.into()), Some(StateError::Newer(2)));
+    let of_model = |place: &'static str, value: serde_json::Value| {
+        refused(&move |state| state["models"][0]["classes"][place] = value.clone())
+    };
+    assert_eq!(of_model("classes", "0".into()), Some(StateError::Foreign));
+    for (place, value) in [
+        ("weights", serde_json::json!([1.0])),
+        ("covariance", serde_json::json!([1.0, 2.0])),
+        ("residuals", serde_json::json!([])),
+        ("level", serde_json::json!(1.5)),
+    ] {
+        assert!(matches!(of_model(place, value), Some(StateError::Corrupt(_))), "{place}");
+    }
+    let negative = refused(&|state| state["models"][0]["classes"]["covariance"][0] = (-1.0).into());
+    assert!(matches!(negative, Some(StateError::Corrupt(_))), "{negative:?}");
+    // Two classes can't be more alike than each is like itself.
+    let alike = refused(&|state| state["models"][0]["classes"]["covariance"][1] = 1e9.into());
+    assert!(matches!(alike, Some(StateError::Corrupt(_))), "{alike:?}");
+}
+
+#[test]
+fn an_explanation_adds_up_to_the_estimate() {
+    let mut model = InputModel::new(100.0, 80.0);
+    error_after(&mut model, 30);
+    let features = sane_text(7).0;
+    let parts = model.explain(&features);
+    let sum: f64 = parts.iter().map(|(_, tokens)| tokens).sum();
+    assert_eq!(sum.ceil() as u64, model.estimate(&features).expected_amount());
+    assert!(parts.windows(2).all(|pair| pair[0].1.abs() >= pair[1].1.abs()));
+    assert!(parts.iter().any(|(name, _)| *name == "words"));
+}
+
+#[test]
+fn the_bound_holds_at_95_of_100_where_the_truth_scatters() {
+    let mut chance = Chance(5);
+    let (mut held, mut asked) = (0, 0);
+    for _ in 0..20 {
+        let mut model = InputModel::new(100.0, 80.0);
+        for number in 0..300 {
+            let (features, truth) = sane_text(number);
+            let truth = (truth as f64 * (1.0 + 0.06 * chance.normal())).round() as u64;
+            if number >= 100 {
+                asked += 1;
+                held += u32::from(truth <= model.upper_95(&features));
+            }
+            model.learn(&features, truth);
+        }
+    }
+    // 4,000 at 95 %: 3,800 are expected, with a deviation of 14.
+    assert!((3_740..=3_860).contains(&held), "{held} of {asked}");
+}
+
+#[test]
+fn a_borrowed_count_that_tells_the_truth_is_soon_believed() {
+    let mut model = InputModel::with_prior(InputPrior::fitted().borrowing(), 100.0, 80.0);
+    let mut chance = Chance(9);
+    let mut errors = 0.0;
+    for number in 0..60 {
+        let text = "Пекарь утром продал хлеба. ".repeat(1 + chance.below(20) as usize);
+        let mut features = Features::of_text(&text);
+        // A truth that no class of characters tells.
+        let count = 50 + chance.below(400);
+        features.add_borrowed(count);
+        let truth = 130 + count;
+        let estimate = model.estimate(&features).expected_amount();
+        if number >= 40 {
+            errors += estimate.abs_diff(truth) as f64 / truth as f64;
+        }
+        model.learn(&features, truth);
+    }
+    assert!(errors / 20.0 < 0.06, "{errors}");
+}
+
+#[test]
+fn the_range_of_a_job_holds_its_total() {
+    let mut model = InputModel::new(100.0, 80.0);
+    let (mut job, mut truth) = (JobTotal::new(), 0);
+    for number in 0..500 {
+        let (features, tokens) = sane_text(number);
+        job.add(&features);
+        truth += tokens;
+    }
+    let before = model.total(&job);
+    assert!((before.low..=before.high).contains(&truth), "{before:?} {truth}");
+    error_after(&mut model, 20);
+    let after = model.total(&job);
+    assert!((after.low..=after.high).contains(&truth), "{after:?} {truth}");
+    assert!(after.high - after.low < (before.high - before.low) / 4, "{before:?} {after:?}");
+    assert!(after.expected.abs_diff(truth) * 50 < truth, "{after:?} {truth}");
 }

@@ -1,0 +1,154 @@
+//! What a model has learned, as plain data that can be kept and read again.
+//!
+//! Covariance is kept as its lower half, in the precision that it means something in. Invariant:
+//! what is read again is a model that could have been learned, or it is refused.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::bound::KEPT;
+use super::{Bound, InputModel, InputPrior, Matrix};
+use crate::features::{COUNT, NAMES};
+
+/// What an [`InputModel`] has learned, to be kept: a few kB.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputState {
+    /// Of the classes that it was learned for.
+    classes: String,
+    weights: Vec<f32>,
+    /// The lower half, row by row.
+    covariance: Vec<f32>,
+    /// What is hidden in a request, as believed at first, and how well that was known.
+    hidden: (f32, f32),
+    borrowing: bool,
+    residuals: Vec<f32>,
+    level: f32,
+    calm: u32,
+    learned: u64,
+}
+
+/// Why what was kept is no state of this version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// It is of another program or of other classes.
+    #[error("the state was learned for other features than these; start without it")]
+    Foreign,
+    /// It is of a later version.
+    #[error("the state is of version {0}, later than this program knows; use the later program")]
+    Newer(u32),
+    /// Numbers that no model can have.
+    #[error("the state is corrupt: {0}; start without it")]
+    Corrupt(&'static str),
+}
+
+/// The classes, told by their names: a state of other classes means nothing here.
+fn classes() -> String {
+    let hash = NAMES
+        .iter()
+        .flat_map(|name| name.bytes().chain([0]))
+        .fold(HASH, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+const HASH: u64 = 0xcbf2_9ce4_8422_2325;
+
+impl InputModel {
+    /// What it has learned.
+    pub fn state(&self) -> InputState {
+        let lower = (0..COUNT).flat_map(|i| (0..=i).map(move |j| (i, j)));
+        InputState {
+            classes: classes(),
+            weights: self.weights.iter().map(|weight| *weight as f32).collect(),
+            covariance: lower.map(|(i, j)| self.covariance[i][j] as f32).collect(),
+            hidden: (self.prior.weights[0] as f32, self.prior.covariance[0][0].sqrt() as f32),
+            borrowing: self.prior.is_borrowing(),
+            residuals: self.bound.residuals.iter().map(|residual| *residual as f32).collect(),
+            level: self.bound.level as f32,
+            calm: self.bound.calm,
+            learned: self.learned,
+        }
+    }
+
+    /// The model that had learned this.
+    ///
+    /// # Errors
+    /// Where it was learned for other features, or is of numbers that no model can have.
+    pub fn restore(state: &InputState) -> Result<Self, StateError> {
+        if state.classes != classes() {
+            return Err(StateError::Foreign);
+        }
+        let prior = InputPrior::fitted();
+        let prior = if state.borrowing { prior.borrowing() } else { prior };
+        let (hidden, known_to) = state.hidden;
+        let mut model = Self::with_prior(prior, f64::from(hidden), f64::from(known_to));
+        let weights = numbers(&state.weights, "a weight is no number")?;
+        model.weights =
+            weights.try_into().map_err(|_| StateError::Corrupt("weights are missing"))?;
+        let lower = numbers(&state.covariance, "a covariance is no number")?;
+        if lower.len() != COUNT * (COUNT + 1) / 2 {
+            return Err(StateError::Corrupt("covariances are missing"));
+        }
+        let mut lower = lower.into_iter();
+        for i in 0..COUNT {
+            for j in 0..=i {
+                let value = lower.next().unwrap_or_default();
+                model.covariance[i][j] = value;
+                model.covariance[j][i] = value;
+            }
+        }
+        if !is_positive(model.covariance.clone()) {
+            return Err(StateError::Corrupt("the covariance is not positive"));
+        }
+        model.bound = bound(state)?;
+        model.learned = state.learned;
+        Ok(model)
+    }
+}
+
+fn numbers(kept: &[f32], why: &'static str) -> Result<Vec<f64>, StateError> {
+    let sane = |value: &f32| value.is_finite() && value.abs() < 1e12;
+    if !kept.iter().all(sane) {
+        return Err(StateError::Corrupt(why));
+    }
+    Ok(kept.iter().map(|value| f64::from(*value)).collect())
+}
+
+fn bound(state: &InputState) -> Result<Bound, StateError> {
+    let residuals = numbers(&state.residuals, "a residual is no number")?;
+    if residuals.is_empty() || residuals.len() > KEPT {
+        return Err(StateError::Corrupt("residuals are missing, or too many"));
+    }
+    if !(0.0..=1.0).contains(&state.level) {
+        return Err(StateError::Corrupt("the level is no share"));
+    }
+    let residuals = VecDeque::from(residuals);
+    Ok(Bound { residuals, level: f64::from(state.level), calm: state.calm })
+}
+
+/// Whether a matrix is positive, but for what rounding to the precision kept takes away: by
+/// elimination of what each row explains of the others.
+fn is_positive(mut matrix: Box<Matrix>) -> bool {
+    let diagonal: [f64; COUNT] = std::array::from_fn(|i| matrix[i][i]);
+    for i in 0..COUNT {
+        let pivot = matrix[i][i];
+        if diagonal[i] <= 0.0 || pivot < -ROUNDING * diagonal[i] {
+            return false;
+        }
+        if pivot <= ROUNDING * diagonal[i] {
+            continue;
+        }
+        let row = matrix[i];
+        for j in i + 1..COUNT {
+            let share = row[j] / pivot;
+            for k in i + 1..COUNT {
+                matrix[j][k] -= share * row[k];
+            }
+        }
+    }
+    true
+}
+
+/// A share of a variance that is taken for rounding.
+const ROUNDING: f64 = 1e-3;

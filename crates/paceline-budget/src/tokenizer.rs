@@ -1,0 +1,133 @@
+//! Another tokenizer as one more witness: known, but not the one that counts.
+//!
+//! Its count enters the model beside the classes; what it is off by is learned. Nothing here is
+//! compiled in by default but the seam. Invariant: a count ends and never panics.
+
+/// A tokenizer that counts texts.
+pub trait Tokenizer: Send + Sync {
+    /// How many tokens a text has by it.
+    fn count(&self, text: &str) -> u64;
+}
+
+/// The public byte-pair encoding o200k, which comes with the feature `tiktoken`.
+#[cfg(feature = "tiktoken")]
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct O200k;
+
+#[cfg(feature = "tiktoken")]
+impl O200k {
+    /// The encoding; its tables are read at the first count.
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+#[cfg(feature = "tiktoken")]
+impl Tokenizer for O200k {
+    fn count(&self, text: &str) -> u64 {
+        let o200k = tiktoken_rs::o200k_base_singleton();
+        pieces(text).map(|piece| o200k.count_ordinary(piece) as u64).sum()
+    }
+}
+
+/// A tokenizer that the user has as a file, by the feature `kitoken`.
+#[cfg(feature = "kitoken")]
+pub struct TokenizerFile {
+    tokenizer: kitoken::Kitoken,
+}
+
+#[cfg(feature = "kitoken")]
+impl TokenizerFile {
+    /// From the bytes of a SentencePiece model.
+    ///
+    /// # Errors
+    /// A text for people where they are none.
+    pub fn sentencepiece(bytes: &[u8]) -> Result<Self, String> {
+        kitoken::Kitoken::from_sentencepiece_slice(bytes)
+            .map(|tokenizer| Self { tokenizer })
+            .map_err(|why| why.to_string())
+    }
+
+    /// From the bytes of a tiktoken file.
+    ///
+    /// # Errors
+    /// A text for people where they are none.
+    pub fn tiktoken(bytes: &[u8]) -> Result<Self, String> {
+        kitoken::Kitoken::from_tiktoken_slice(bytes)
+            .map(|tokenizer| Self { tokenizer })
+            .map_err(|why| why.to_string())
+    }
+}
+
+#[cfg(feature = "kitoken")]
+impl std::fmt::Debug for TokenizerFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenizerFile").finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "kitoken")]
+impl Tokenizer for TokenizerFile {
+    /// A text that it can't encode counts a token for every byte.
+    fn count(&self, text: &str) -> u64 {
+        pieces(text)
+            .map(|piece| {
+                self.tokenizer.encode(piece, false).map_or(piece.len(), |tokens| tokens.len())
+                    as u64
+            })
+            .sum()
+    }
+}
+
+/// Bytes of a piece: splitting words overflows tiktoken's stack at some 300,000 blanks in a row.
+#[cfg(any(feature = "tiktoken", feature = "kitoken"))]
+const PIECE: usize = 64 << 10;
+
+#[cfg(any(feature = "tiktoken", feature = "kitoken"))]
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = rest.floor_char_boundary(PIECE.min(rest.len()));
+        let (piece, after) = rest.split_at_checked(end)?;
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Features;
+
+    struct Bytes;
+
+    impl Tokenizer for Bytes {
+        fn count(&self, text: &str) -> u64 {
+            text.len() as u64
+        }
+    }
+
+    #[test]
+    fn a_borrowed_count_stands_beside_the_classes_of_the_same_text() {
+        let mut both = Features::of_text_with("two words", &Bytes);
+        assert_eq!(both.borrowed(), 9);
+        both.merge(&Features::of_text_with("one", &Bytes));
+        assert_eq!(both.borrowed(), 12);
+        assert_eq!(Features::of_text("two words").borrowed(), 0);
+    }
+
+    #[cfg(feature = "tiktoken")]
+    #[test]
+    fn o200k_counts_known_sentences_and_ends_on_a_sea_of_blanks() {
+        assert_eq!(O200k::new().count("Hello world!"), 3);
+        assert!(O200k::new().count(&" ".repeat(400_000)) > 0);
+    }
+
+    #[cfg(feature = "kitoken")]
+    #[test]
+    fn what_is_no_tokenizer_is_refused() {
+        assert!(TokenizerFile::sentencepiece(b"no model").is_err());
+        assert!(TokenizerFile::tiktoken(b"\xff\xfe").is_err());
+    }
+}
