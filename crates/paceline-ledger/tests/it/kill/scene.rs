@@ -20,7 +20,7 @@ use paceline_core::{LimitKey, Money, Tag, UnixMillis, Usage};
 use paceline_ledger::{Attempt, Ledger, LedgerErrorKind, Range, Reader, RunInfo};
 
 /// How many threads of a process send at once.
-const SENDERS: u64 = 8;
+const SENDERS: u64 = 32;
 
 /// The process: opens the ledger and sends until it is killed.
 pub(crate) fn child(path: &Path) -> ! {
