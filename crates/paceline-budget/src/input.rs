@@ -36,6 +36,10 @@ pub struct InputModel {
     /// Answers in a row that were beyond belief, and that were missed by a large factor.
     beyond: u32,
     lost: u32,
+    /// Whether being lost was met by another hidden text, and it is not yet known to have helped.
+    restarted: bool,
+    /// Classes that were met in what was learned from.
+    met: [bool; COUNT],
     learned: u64,
 }
 
@@ -47,6 +51,13 @@ const BELIEVED: f64 = 4.0;
 /// read for the model, a row of absurd answers.
 const LOST: f64 = 2.0;
 const LOST_FOR: u32 = 4;
+/// Answers without alarm after which a restart has helped.
+const RESTED: u32 = 20;
+/// The class of what is hidden in a request.
+const HIDDEN: usize = Class::Constant as usize;
+/// By which share of the prior the weights are widened in alarm, and what is hidden.
+const WIDENED: f64 = 0.3;
+const HIDDEN_WIDENED: f64 = 2.0;
 /// The 99.9 % quantile of the normal distribution.
 const Z_999: f64 = 3.09;
 
@@ -74,6 +85,8 @@ impl InputModel {
             calm_for: 0,
             beyond: 0,
             lost: 0,
+            restarted: false,
+            met: [false; COUNT],
             learned: 0,
         }
     }
@@ -120,6 +133,7 @@ impl InputModel {
         let signed = residual / expected.sqrt();
         let standardised = signed.abs();
         self.learned += 1;
+        self.met.iter_mut().zip(x).for_each(|(met, x)| *met |= x != 0.0);
         self.bound.learn(signed);
         self.watch(standardised);
         // One absurd answer pulls no harder than one at the edge of belief; a second one in a
@@ -137,6 +151,7 @@ impl InputModel {
         let factor = mean / (actual as f64).max(1.0);
         let found = (1.0 / LOST..=LOST).contains(&factor);
         self.lost = if found { 0 } else { self.lost + 1 };
+        self.restarted &= self.bound.calm < RESTED;
         if self.lost >= LOST_FOR || !self.is_sane() {
             self.start_anew(&x, actual as f64);
         }
@@ -148,17 +163,29 @@ impl InputModel {
             && (0..COUNT).all(|i| self.covariance[i][i].is_finite() && self.covariance[i][i] > 0.0)
     }
 
-    /// Back to the prior, with as much hidden text as the answer at hand implies. Steps are
-    /// relative to the estimate, so they never bring back weights that are far off.
+    /// Another hidden text first, as that changes most often: as much as the answer at hand
+    /// implies. Where that was in vain, back to the prior. Steps are relative to the estimate, so
+    /// they never bring back weights that are far off.
     fn start_anew(&mut self, x: &[f64; COUNT], actual: f64) {
-        const HIDDEN: usize = Class::Constant as usize;
-        let text = dot(&self.prior.weights, x) - self.prior.weights[HIDDEN] * x[HIDDEN];
+        let again = self.restarted || !self.is_sane();
+        if again {
+            self.weights = self.prior.weights;
+        }
+        let text = dot(&self.weights, x) - self.weights[HIDDEN] * x[HIDDEN];
         let hidden = (actual - text).clamp(0.0, 1e12);
         let deviation = (0.3 * hidden).max(UNKNOWN_DEVIATION);
-        self.prior.covariance[HIDDEN][HIDDEN] = deviation * deviation;
-        self.weights = self.prior.weights;
         self.weights[HIDDEN] = hidden;
-        self.covariance.clone_from(&self.prior.covariance);
+        self.prior.covariance[HIDDEN][HIDDEN] = deviation * deviation;
+        if again {
+            self.covariance.clone_from(&self.prior.covariance);
+        } else {
+            for class in 0..COUNT {
+                self.covariance[HIDDEN][class] = 0.0;
+                self.covariance[class][HIDDEN] = 0.0;
+            }
+            self.covariance[HIDDEN][HIDDEN] = deviation * deviation;
+        }
+        self.restarted = !again;
         self.lost = 0;
     }
 
@@ -182,9 +209,11 @@ impl InputModel {
         if self.alarm >= 2.0 && self.calm_for == 0 {
             for (row, prior) in self.covariance.iter_mut().zip(self.prior.covariance.iter()) {
                 for (value, prior) in row.iter_mut().zip(prior) {
-                    *value += 0.3 * prior;
+                    *value += WIDENED * prior;
                 }
             }
+            self.covariance[HIDDEN][HIDDEN] +=
+                (HIDDEN_WIDENED - WIDENED) * self.prior.covariance[HIDDEN][HIDDEN];
             self.alarm = 0.0;
             self.calm_for = 8;
             self.bound.calm = 0;

@@ -33,7 +33,6 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `tiktoken` | off | `O200k`, a public tokenizer as one more witness beside the classes |
-//! | `kitoken` | off | `TokenizerFile`, a SentencePiece or tiktoken file of the user's |
 
 mod budget;
 mod cap;
@@ -68,8 +67,6 @@ pub use terms::{Region, Service, Terms, Tool};
 #[cfg(feature = "tiktoken")]
 pub use tokenizer::O200k;
 pub use tokenizer::Tokenizer;
-#[cfg(feature = "kitoken")]
-pub use tokenizer::TokenizerFile;
 
 /// For the program that fits the tables of this crate; no part of its promises.
 #[doc(hidden)]

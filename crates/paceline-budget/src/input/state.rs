@@ -1,7 +1,8 @@
 //! What a model has learned, as plain data that can be kept and read again.
 //!
-//! Covariance is kept as its lower half, in the precision that it means something in. Invariant:
-//! what is read again is a model that could have been learned, or it is refused.
+//! Covariance is kept of the classes that were met, as its lower half, in the precision that it
+//! means something in; of all others the prior's is taken again. Invariant: what is read again is
+//! a model that could have been learned, or it is refused.
 
 use std::collections::VecDeque;
 
@@ -17,7 +18,9 @@ pub struct InputState {
     /// Of the classes that it was learned for.
     classes: String,
     weights: Vec<f32>,
-    /// The lower half, row by row.
+    /// The places of the classes that were met, rising.
+    met: Vec<usize>,
+    /// Of these the lower half, row by row.
     covariance: Vec<f32>,
     /// What is hidden in a request, as believed at first, and how well that was known.
     hidden: (f32, f32),
@@ -57,11 +60,16 @@ const HASH: u64 = 0xcbf2_9ce4_8422_2325;
 impl InputModel {
     /// What it has learned.
     pub fn state(&self) -> InputState {
-        let lower = (0..COUNT).flat_map(|i| (0..=i).map(move |j| (i, j)));
+        let met: Vec<_> = (0..COUNT).filter(|class| self.met[*class]).collect();
+        let lower = met
+            .iter()
+            .enumerate()
+            .flat_map(|(row, i)| met[..=row].iter().map(|j| self.covariance[*i][*j] as f32));
         InputState {
             classes: classes(),
             weights: self.weights.iter().map(|weight| *weight as f32).collect(),
-            covariance: lower.map(|(i, j)| self.covariance[i][j] as f32).collect(),
+            covariance: lower.collect(),
+            met: met.clone(),
             hidden: (self.prior.weights[0] as f32, self.prior.covariance[0][0].sqrt() as f32),
             borrowing: self.prior.is_borrowing(),
             residuals: self.bound.residuals.iter().map(|residual| *residual as f32).collect(),
@@ -86,24 +94,44 @@ impl InputModel {
         let weights = numbers(&state.weights, "a weight is no number")?;
         model.weights =
             weights.try_into().map_err(|_| StateError::Corrupt("weights are missing"))?;
-        let lower = numbers(&state.covariance, "a covariance is no number")?;
-        if lower.len() != COUNT * (COUNT + 1) / 2 {
-            return Err(StateError::Corrupt("covariances are missing"));
-        }
-        let mut lower = lower.into_iter();
-        for i in 0..COUNT {
-            for j in 0..=i {
-                let value = lower.next().unwrap_or_default();
-                model.covariance[i][j] = value;
-                model.covariance[j][i] = value;
-            }
-        }
+        model.restore_covariance(state)?;
         if !is_positive(model.covariance.clone()) {
             return Err(StateError::Corrupt("the covariance is not positive"));
         }
         model.bound = bound(state)?;
         model.learned = state.learned;
         Ok(model)
+    }
+}
+
+impl InputModel {
+    fn restore_covariance(&mut self, state: &InputState) -> Result<(), StateError> {
+        let met = &state.met;
+        let rising = met.windows(2).all(|pair| pair[0] < pair[1]);
+        if !rising || met.last().is_some_and(|last| *last >= COUNT) {
+            return Err(StateError::Corrupt("there are no such classes"));
+        }
+        let lower = numbers(&state.covariance, "a covariance is no number")?;
+        if lower.len() != met.len() * (met.len() + 1) / 2 {
+            return Err(StateError::Corrupt("covariances are missing"));
+        }
+        let mut lower = lower.into_iter();
+        for i in met {
+            self.met[*i] = true;
+            // What was met has parted from what was not.
+            for j in 0..COUNT {
+                self.covariance[*i][j] = 0.0;
+                self.covariance[j][*i] = 0.0;
+            }
+        }
+        for (row, i) in met.iter().enumerate() {
+            for j in &met[..=row] {
+                let value = lower.next().unwrap_or_default();
+                self.covariance[*i][*j] = value;
+                self.covariance[*j][*i] = value;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -240,7 +240,7 @@ fn write_table(source: &mut String, name: &str, about: &str, words: &[u64]) {
         words.len()
     );
     for (number, word) in words.iter().enumerate() {
-        source.push_str(if number % 8 == 0 { "\n    " } else { " " });
+        source.push_str(if number % 12 == 0 { "\n    " } else { " " });
         let _ = write!(source, "{word:#x},");
     }
     source.push_str("\n];\n");
