@@ -7,6 +7,7 @@
 mod admission;
 mod chance;
 mod estimator;
+mod ledger;
 mod limiter;
 pub(crate) mod linked;
 mod row;
@@ -28,8 +29,8 @@ pub(crate) struct Arguments {
     /// The benchmark.
     #[arg(value_enum)]
     name: Name,
-    /// Only this item of it, or of `admission`, `estimator` and `limiter` these, separated by commas; the rows
-    /// then go to NAME-ITEM.json.
+    /// Only this item of it, or of `admission`, `estimator`, `ledger` and `limiter` these, separated by commas; the
+    /// rows then go to NAME-ITEM.json.
     #[arg(long)]
     only: Option<String>,
     /// What random moments are drawn from; by default from the time. It is printed.
@@ -44,6 +45,12 @@ pub(crate) struct Arguments {
     /// Of `limiter`: rounds of each comparison.
     #[arg(long)]
     rounds: Option<u32>,
+    /// Of `ledger`: processes killed.
+    #[arg(long)]
+    kills: Option<u64>,
+    /// Of `ledger`: seconds of each load at a pace.
+    #[arg(long)]
+    seconds: Option<u64>,
     /// Say what is measured, and measure nothing.
     #[arg(long)]
     list: bool,
@@ -61,6 +68,8 @@ enum Name {
     Estimator,
     /// What a decision of the limiter costs, beside its peers in the same run.
     Limiter,
+    /// What recording every attempt costs, and what it survives.
+    Ledger,
 }
 
 /// One thing that a benchmark measures.
@@ -117,6 +126,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
         Name::Admission => return run_admission(workspace, arguments),
         Name::Estimator => return run_estimator(workspace, arguments),
         Name::Limiter => return run_limiter(workspace, arguments),
+        Name::Ledger => return run_ledger(workspace, arguments),
     };
     if arguments.list {
         items.iter().for_each(|item| say(format!("{:8} {}", item.name, item.about)));
@@ -181,6 +191,22 @@ fn run_limiter(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     let asked = limiter::Asked { only, rounds: arguments.rounds, list: arguments.list };
     let file = results.join(file_name("limiter", only));
     let rows = limiter::measure(workspace, &asked, &file)?;
+    if arguments.list { Ok(()) } else { keep(&file, &rows) }
+}
+
+/// Measures the ledger, by a program of its own.
+fn run_ledger(workspace: &Workspace, arguments: &Arguments) -> Outcome {
+    let results = target_folder(workspace)?.join("paceline-bench");
+    let only = arguments.only.as_deref();
+    let asked = ledger::Asked {
+        only,
+        kills: arguments.kills,
+        seconds: arguments.seconds,
+        seed: arguments.seed,
+        list: arguments.list,
+    };
+    let file = results.join(file_name("ledger", only));
+    let rows = ledger::measure(workspace, &asked, &results.join("ledger"), &file)?;
     if arguments.list { Ok(()) } else { keep(&file, &rows) }
 }
 

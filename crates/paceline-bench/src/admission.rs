@@ -24,7 +24,7 @@ mod scene;
 mod server;
 mod tally;
 mod trace;
-mod workload;
+pub(crate) mod workload;
 mod world;
 
 use std::path::PathBuf;
@@ -33,6 +33,7 @@ use std::sync::Arc;
 use book::Book;
 use cases::{CASES, Case};
 use scene::Lab;
+pub(crate) use trace::read as read_trace;
 
 use crate::row;
 

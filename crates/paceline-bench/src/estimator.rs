@@ -7,6 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `input`, `job`, `changes`, `bound`, `speed` | the sections, each with its targets |
+//! | `output`, `latency` | the same for answers, on lengths of public traces |
 //! | `documents`, `sources` | the texts: which are there, and on which side they stand |
 //! | `truth` | the tokenizers |
 //! | `stream` | one client of one model, request by request |
@@ -17,6 +18,8 @@ mod documents;
 mod fit;
 mod input;
 mod job;
+mod latency;
+mod output;
 mod sources;
 mod speed;
 mod stream;
@@ -64,6 +67,8 @@ const SECTIONS: &[Section] = &[
     Section { name: "changes", about: "error after something changed", measure: changes::measure },
     Section { name: "bound", about: "coverage of the 95 % bound", measure: bound::measure },
     Section { name: "speed", about: "the pass and the update", measure: speed::measure },
+    Section { name: "output", about: "length of answers, on two traces", measure: output::measure },
+    Section { name: "latency", about: "time of answers, simulated", measure: latency::measure },
 ];
 
 /// What a section may use.

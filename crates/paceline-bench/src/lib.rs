@@ -6,9 +6,11 @@
 //! |---|---|
 //! | [`admission`] | one client against one server in virtual time: how full, how often refused |
 //! | [`estimator`] | how good the estimates of a call are, on texts not fitted on |
+//! | [`ledger`] | what recording costs, and what it survives |
 //! | [`limiter`] | what a decision costs, beside its peers in the same run |
 
 pub mod admission;
 pub mod estimator;
+pub mod ledger;
 pub mod limiter;
 mod row;

@@ -12,7 +12,9 @@ use paceline_core::{Amount, Certainty, Completion, ModelId, Usage};
 
 use crate::features::Features;
 use crate::input::{Inputs, JobTotal, TotalRange};
-use crate::output::{LatencyModel, OutputModel};
+use crate::latency::{LatencyModel, StreamAge, Timing};
+use crate::output::{OutputKey, OutputModel};
+use crate::spread::Distribution;
 pub use state::EstimatorState;
 
 /// Which of an API's doors a call goes through: each adds hidden text of its own.
@@ -46,18 +48,26 @@ pub struct CallShape {
     model: ModelId,
     endpoint: Endpoint,
     features: Features,
+    output: OutputKey,
 }
 
 impl CallShape {
     /// A chat call to a model.
-    pub const fn new(model: ModelId, features: Features) -> Self {
-        Self { model, endpoint: Endpoint::Chat, features }
+    pub fn new(model: ModelId, features: Features) -> Self {
+        Self { model, endpoint: Endpoint::Chat, features, output: OutputKey::new() }
     }
 
     /// Through another door.
     #[must_use]
     pub const fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = endpoint;
+        self
+    }
+
+    /// With what its answer is told apart by. Its prompt need not be said: it is estimated.
+    #[must_use]
+    pub fn output(mut self, key: OutputKey) -> Self {
+        self.output = key;
         self
     }
 
@@ -97,7 +107,8 @@ impl Estimate {
             .upper(mean.saturating_add(across(beyond(self.input), beyond(self.output))))
     }
 
-    /// When it will be over, counted from its sending.
+    /// When it will be over, counted from its sending: 95 % are over inside of this range, and as
+    /// many before it as after. [`Estimator::over_by`] says by when it is over more surely.
     pub const fn completion(&self) -> Completion {
         self.completion
     }
@@ -108,12 +119,43 @@ impl Estimate {
 pub struct Observed {
     usage: Usage,
     elapsed: Duration,
+    first_token: Option<Duration>,
+    ended: Ended,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    ByItself,
+    CutOff,
 }
 
 impl Observed {
     /// What the server reported, and how long it took from the sending to the end.
     pub const fn new(usage: Usage, elapsed: Duration) -> Self {
-        Self { usage, elapsed }
+        Self { usage, elapsed, first_token: None, ended: Ended::ByItself }
+    }
+
+    /// With the time from the sending to its first token, of a stream.
+    #[must_use]
+    pub const fn first_token(mut self, after: Duration) -> Self {
+        self.first_token = Some(after);
+        self
+    }
+
+    /// It was cut off by its cap: `finish_reason` is `length`.
+    #[must_use]
+    pub const fn cut_off(mut self) -> Self {
+        self.ended = Ended::CutOff;
+        self
+    }
+
+    fn timing(&self) -> Timing {
+        let timing = Timing::new(self.elapsed);
+        match self.first_token {
+            Some(first) => timing.streamed(first, self.usage.output_tokens()),
+            None => timing,
+        }
     }
 }
 
@@ -194,10 +236,12 @@ impl Estimator {
                 &fresh
             }
         };
+        let input = models.input.estimate(&call.features);
+        let key = call.output.clone().prompt(input.expected_amount());
         Estimate {
-            input: models.input.estimate(&call.features),
-            output: models.output.estimate(),
-            completion: models.latency.estimate(),
+            input,
+            output: models.output.predict(&key).amount(),
+            completion: models.latency.completion(&key),
         }
     }
 
@@ -218,8 +262,12 @@ impl Estimator {
         let models =
             self.models.entry(key).or_insert_with(|| Models::new(&call.model, call.endpoint));
         models.used = self.clock;
-        models.latency.learn(observed.elapsed);
-        models.output.learn(usage.output_tokens());
+        let key = call.output.clone().prompt(usage.input_tokens());
+        models.latency.learn(&key, &observed.timing());
+        match observed.ended {
+            Ended::ByItself => models.output.learn(&key, usage.output_tokens()),
+            Ended::CutOff => models.output.learn_cut_off(&key, usage.output_tokens()),
+        }
         // A prompt of no tokens teaches nothing about texts.
         if usage.input_tokens() > 0 {
             let estimate = models.input.estimate(&call.features).expected_amount();
@@ -228,11 +276,40 @@ impl Estimator {
         }
     }
 
+    /// What is known of the length of a call's answer; a stream narrows its own by
+    /// [`Distribution::remaining`].
+    pub fn output(&self, call: &CallShape) -> Distribution {
+        self.with(call, |models, key| models.output.predict(key))
+    }
+
+    /// When a stream will be over, counted from its sending; 95 % are inside of the range.
+    pub fn stream_completion(&self, call: &CallShape, stream: StreamAge) -> Completion {
+        self.with(call, |models, key| {
+            models.latency.remaining(key, &models.output.predict(key), stream)
+        })
+    }
+
+    /// By when a call is over with this chance, from 0 to 1, such as 0.999 for what may still be in
+    /// flight after a kill.
+    pub fn over_by(&self, call: &CallShape, chance: f64) -> Duration {
+        self.with(call, |models, key| models.latency.over_by(key, chance))
+    }
+
     /// The mean time from the sending to the end of an answer.
     pub fn mean_latency(&self, call: &CallShape) -> Duration {
-        self.models
-            .get(&(call.model.clone(), call.endpoint))
-            .map_or_else(|| LatencyModel::default().mean(), |models| models.latency.mean())
+        self.with(call, |models, key| models.latency.mean(key))
+    }
+
+    /// With what is known of a call's model, and what its answer is told apart by.
+    fn with<T>(&self, call: &CallShape, ask: impl FnOnce(&Models, &OutputKey) -> T) -> T {
+        let ask = |models: &Models| {
+            let input = models.input.estimate(&call.features).expected_amount();
+            ask(models, &call.output.clone().prompt(input))
+        };
+        match self.models.get(&(call.model.clone(), call.endpoint)) {
+            Some(models) => ask(models),
+            None => ask(&Models::new(&call.model, call.endpoint)),
+        }
     }
 
     /// Which features made the estimate of a call's input, in tokens each, the largest first.

@@ -20,10 +20,12 @@
 //! | part | holds |
 //! |---|---|
 //! | [`Features`], [`Estimator`] | input, output and time of a call, learned per model |
-//! | [`PriceTable`], [`Price`] | prices as dated data, costs in integers |
+//! | [`OutputModel`], [`LatencyModel`] | how long answers are, and how long they take |
+//! | [`PriceTable`], [`Price`], [`Terms`] | prices as dated data, costs in integers |
 //! | [`tiers`] | the limits of models and tiers, as dated data |
-//! | [`SpendingCap`] | a cap on money, kept by the admission |
-//! | [`AverageUse`] | how many more requests fit |
+//! | [`Budgets`] | caps on money or tokens by hour, day, month, window or run, in nested scopes |
+//! | [`SpendingCap`] | one cap on money, kept by the admission |
+//! | [`forecast()`], [`AverageUse`] | how many more requests fit, what binds first, and when |
 //! | [`Record`] | the account of every attempt: intent, then outcome |
 //!
 //! It reads no clock, does no I/O and makes no call.
@@ -32,25 +34,35 @@
 //! |---|---|---|
 //! | `tiktoken` | off | `O200k`, a public tokenizer as one more witness beside the classes |
 
+mod budget;
 mod cap;
 mod estimate;
 mod features;
 mod forecast;
 mod input;
+mod latency;
 mod output;
 mod prices;
 mod record;
+mod spread;
+mod terms;
 pub mod tiers;
 mod tokenizer;
 
+pub use budget::{Budget, BudgetError, Budgets, Mode, Notice, Period, Spend, Standing};
 pub use cap::{CapError, SpendingCap};
 pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, EstimatorState, Observed};
 pub use features::Features;
-pub use forecast::{AverageUse, Fit};
+pub use forecast::{AverageUse, Averages, Fit, Forecast, Outlook, Pace, Room, forecast};
 pub use input::{InputModel, InputPrior, InputState, JobTotal, StateError, TotalRange};
-pub use output::{LatencyModel, OutputModel};
-pub use prices::{MoneyError, Price, PriceTable, TicksPerInput, TicksPerOutput, parse_usd};
+pub use latency::{LatencyModel, StreamAge, Timing};
+pub use output::{CapRule, OutputKey, OutputModel};
+pub use prices::{
+    CostError, MoneyError, Price, PriceTable, TicksPerInput, TicksPerOutput, parse_usd,
+};
 pub use record::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
+pub use spread::Distribution;
+pub use terms::{Region, Service, Terms, Tool};
 
 #[cfg(feature = "tiktoken")]
 pub use tokenizer::O200k;

@@ -1,174 +1,218 @@
-//! How long an answer will be, and how long it will take: distributions that learn.
+//! How many tokens an answer will be billed for: visible text and reasoning as one amount.
 //!
-//! Both are taken as lognormal. Invariant: every quantile is finite and at least what was
-//! expected; a cap on visible output never bounds what is billed.
+//! It learns from every answer, for calls that are alike, and falls back on those that are less
+//! alike until enough were seen. Invariant: a cap bounds what is billed only where the server's rule
+//! is known to say so.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use paceline_core::{Amount, Completion};
+use paceline_core::{Amount, ModelId, Tag};
+use serde::{Deserialize, Serialize};
 
-use crate::input::ceil;
+use crate::spread::{Distribution, Kind, Ladder, Seen, Tree};
 
-/// Logarithms of what was seen: mean and variance, older ones fading.
-#[derive(Clone, Copy, Debug)]
-struct Logs {
-    weight: f64,
-    mean: f64,
-    squares: f64,
-    /// The mean of the values themselves: where they are not lognormal, such as empty answers
-    /// among long ones, the logarithms would put it too high.
-    average: f64,
-    prior_mean: f64,
-    prior_variance: f64,
-    longest: f64,
+/// What answers of one model are told apart by: effort, place in the program, cap, and the length of
+/// the prompt.
+///
+/// ```
+/// use paceline_budget::{CapRule, OutputKey, OutputModel};
+///
+/// let mut model = OutputModel::default();
+/// let summary = OutputKey::new().tag("summaries").cap(400, CapRule::VisibleOnly);
+/// let plan = OutputKey::new().tag("plans").effort("high");
+/// for _ in 0..50 {
+///     model.learn(&summary, 200);
+///     model.learn(&plan, 9_000);
+/// }
+/// assert!(model.predict(&summary).quantile(0.95) < 400);
+/// assert!(model.predict(&plan).quantile(0.95) >= 9_000);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputKey {
+    pub(crate) ladder: Ladder,
+    bound: Option<u64>,
 }
 
-/// How much two answers' worth of prior weigh against what was seen.
-const PRIOR_WEIGHT: f64 = 2.0;
-/// What was seen weighs as much as this many answers at most, so that a change is followed.
-const MEMORY: f64 = 400.0;
-/// The 99.9 % quantile of the normal distribution.
-const Z_999: f64 = 3.09;
-/// The 0.5 % quantile.
-const Z_005: f64 = -2.58;
+/// What a cap on output tokens is a cap on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CapRule {
+    /// On what can be seen: reasoning and calls of functions are billed on top. xAI's rule.
+    #[default]
+    VisibleOnly,
+    /// On everything that is billed as output.
+    Billed,
+}
 
-impl Logs {
-    fn new(typical: f64, deviation: f64) -> Self {
-        Self {
-            weight: 0.0,
-            mean: 0.0,
-            squares: 0.0,
-            average: 0.0,
-            prior_mean: typical.ln(),
-            prior_variance: deviation * deviation,
-            longest: 0.0,
+/// Models that do not reason. Recorded traffic and model pages of 2024 to October 2026.
+const DO_NOT_REASON: [&str; 9] = [
+    "grok-beta",
+    "grok-vision-beta",
+    "grok-2",
+    "grok-2-1212",
+    "grok-2-vision",
+    "grok-2-vision-1212",
+    "grok-3",
+    "grok-4-fast-non-reasoning",
+    "grok-4-1-fast-non-reasoning",
+];
+
+impl CapRule {
+    /// The rule of a model for a call that offers no tools and asks for one answer: whatever such a
+    /// call of a model that does not reason is billed for can be seen. Offer tools, and no cap is a
+    /// bound; ask for several answers, and it is one on each.
+    pub fn of(model: &ModelId) -> Self {
+        let name = crate::tiers::canonical_name(model.as_str());
+        if DO_NOT_REASON.contains(&name) || name == "grok-4.20-0309-non-reasoning" {
+            Self::Billed
+        } else {
+            Self::VisibleOnly
         }
     }
+}
 
-    fn see(&mut self, value: f64) {
-        let log = value.max(1e-3).ln();
-        if !log.is_finite() {
-            return;
-        }
-        if self.weight >= MEMORY {
-            let fade = (MEMORY - 1.0) / self.weight;
-            self.weight *= fade;
-            self.squares *= fade;
-        }
-        self.weight += 1.0;
-        let step = log - self.mean;
-        self.mean += step / self.weight;
-        self.squares += step * (log - self.mean);
-        self.average += (value - self.average) / self.weight;
-        // The longest of late is a bound of its own; it fades by half in some 700 answers.
-        self.longest = (self.longest * 0.999).max(value);
+impl OutputKey {
+    /// A call of which nothing is known but its model.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    fn center(&self) -> f64 {
-        // The prior's mean weighs half an answer: one answer says more than none.
-        (self.prior_mean * 0.5 + self.mean * self.weight) / (0.5 + self.weight)
+    /// With an effort of reasoning, such as `high`.
+    #[must_use]
+    pub fn effort(mut self, effort: impl Into<Arc<str>>) -> Self {
+        self.ladder.effort = Some(Tag::new(effort));
+        self
     }
 
-    fn deviation(&self) -> f64 {
-        let total = PRIOR_WEIGHT + self.weight;
-        let center = self.mean - self.prior_mean;
-        // Where the prior's mean was wrong, the first answers must not look more certain for it.
-        let between = center * center * self.weight * 0.5 / (0.5 + self.weight) / total;
-        ((self.prior_variance * PRIOR_WEIGHT + self.squares) / total + between).sqrt()
+    /// From this place in the program.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<Tag>) -> Self {
+        self.ladder.tag = Some(tag.into());
+        self
     }
 
-    fn mean_value(&self) -> f64 {
-        let prior = (self.prior_mean + self.prior_variance / 2.0).exp();
-        ((prior * 0.5 + self.average * self.weight) / (0.5 + self.weight)).min(1e9)
+    /// With a cap on its output tokens, and what that is a cap on. Only [`CapRule::Billed`] makes it
+    /// a bound; otherwise calls of one cap are merely taken as alike.
+    #[must_use]
+    pub const fn cap(mut self, tokens: u64, rule: CapRule) -> Self {
+        self.ladder.cap = Some(tokens);
+        self.bound = match rule {
+            CapRule::Billed => Some(tokens),
+            CapRule::VisibleOnly => None,
+        };
+        self
     }
 
-    fn quantile(&self, z: f64) -> f64 {
-        (self.center() + z * self.deviation()).exp().min(1e9)
+    /// With a prompt of so many tokens, or about so many.
+    #[must_use]
+    pub const fn prompt(mut self, tokens: u64) -> Self {
+        self.ladder.prompt = Some(tokens);
+        self
     }
 }
 
 /// The billed output of one model, visible and reasoning together.
-#[derive(Clone, Debug)]
-pub struct OutputModel(Logs);
+///
+/// It remembers 256 kinds of calls and forgets those unused longest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OutputModel(Tree);
 
 impl Default for OutputModel {
     /// Before any answer: 300 tokens in the middle, 99.9 % below 6,600.
     fn default() -> Self {
-        Self(Logs::new(300.0, 1.0))
+        Self(Tree::new(Kind { typical: 300.0, deviation: 1.0 }))
     }
 }
 
 impl OutputModel {
-    /// Mean, deviation, and an upper amount that 99.9 % of the answers stay below.
-    pub fn estimate(&self) -> Amount {
-        let mean = self.0.mean_value();
-        let variance = self.0.deviation().powi(2).exp() - 1.0;
-        let deviation = (mean * variance.sqrt()).min(1e9);
-        let upper = self.0.quantile(Z_999).max(self.0.longest);
-        Amount::expected(ceil(mean)).spread(ceil(deviation)).upper(ceil(upper))
+    /// What is known of the billed output of a call.
+    pub fn predict(&self, key: &OutputKey) -> Distribution {
+        let known = self.0.predict(&key.ladder);
+        match key.bound {
+            Some(bound) => known.bounded(bound),
+            None => known,
+        }
     }
 
-    /// Learns from one answer. An empty one counts as one token, which has a logarithm.
-    pub fn learn(&mut self, output_tokens: u64) {
-        self.0.see(output_tokens.max(1) as f64);
-    }
-}
-
-/// The time from the sending to the end of an answer, for one model.
-#[derive(Clone, Debug)]
-pub struct LatencyModel(Logs);
-
-impl Default for LatencyModel {
-    /// Before any answer: 5 s in the middle, 99.9 % below 3.4 minutes.
-    fn default() -> Self {
-        Self(Logs::new(5.0, 1.2))
-    }
-}
-
-impl LatencyModel {
-    /// From the 0.5 % to the 99.9 % quantile.
-    pub fn estimate(&self) -> Completion {
-        let latest = self.0.quantile(Z_999).max(self.0.longest);
-        Completion::between(seconds(self.0.quantile(Z_005)), seconds(latest))
+    /// Learns from an answer that ended by itself.
+    pub fn learn(&mut self, key: &OutputKey, output_tokens: u64) {
+        self.0.learn(&key.ladder, Seen { number: output_tokens, cut: false });
     }
 
-    /// The mean.
-    pub fn mean(&self) -> Duration {
-        seconds(self.0.mean_value())
+    /// Learns from an answer that its cap cut off (`finish_reason` `length`): with another cap it
+    /// would have been at least this long.
+    pub fn learn_cut_off(&mut self, key: &OutputKey, output_tokens: u64) {
+        self.0.learn(&key.ladder, Seen { number: output_tokens, cut: true });
     }
 
-    /// Learns from one answer.
-    pub fn learn(&mut self, elapsed: Duration) {
-        self.0.see(elapsed.as_secs_f64());
+    /// How many answers it has learned from.
+    pub const fn count(&self) -> u64 {
+        self.0.count()
     }
 }
 
-/// At most a day: nothing that an API answers takes longer.
-fn seconds(value: f64) -> Duration {
-    Duration::try_from_secs_f64(value.clamp(0.0, 86_400.0)).unwrap_or(Duration::from_secs(86_400))
+impl Distribution {
+    /// As a demand takes it: the mean, the deviation, and an upper amount that 99.9 % stay below.
+    pub fn amount(&self) -> Amount {
+        let (mean, variance) = self.moments();
+        let upper = self.quantile(0.999);
+        Amount::expected(whole(mean)).spread(whole(variance.sqrt())).upper(upper)
+    }
+
+    /// What is still to come once `seen` tokens were streamed: the rest of
+    /// [`Distribution::reached`].
+    ///
+    /// ```
+    /// use paceline_budget::{OutputKey, OutputModel};
+    /// let mut model = OutputModel::default();
+    /// let key = OutputKey::new();
+    /// (0..300).for_each(|i| model.learn(&key, if i % 2 == 0 { 100 } else { 1_000 }));
+    /// // Whoever passed 200 is one of the long ones.
+    /// let rest = model.predict(&key).remaining(200);
+    /// assert!(rest.expected_amount().abs_diff(800) < 80, "{rest:?}");
+    /// ```
+    pub fn remaining(&self, seen: u64) -> Amount {
+        let whole = self.reached(seen).amount();
+        Amount::expected(whole.expected_amount().saturating_sub(seen))
+            .spread(whole.spread_amount())
+            .upper(whole.upper_amount().saturating_sub(seen))
+    }
+}
+
+/// Up to the next whole number.
+fn whole(number: f64) -> u64 {
+    number.ceil() as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn after(answers: impl IntoIterator<Item = u64>) -> Amount {
+    fn model(answers: impl IntoIterator<Item = u64>) -> OutputModel {
         let mut model = OutputModel::default();
-        answers.into_iter().for_each(|tokens| model.learn(tokens));
-        model.estimate()
+        answers.into_iter().for_each(|tokens| model.learn(&OutputKey::new(), tokens));
+        model
+    }
+
+    fn after(answers: impl IntoIterator<Item = u64>) -> Amount {
+        model(answers).predict(&OutputKey::new()).amount()
     }
 
     #[test]
     fn before_any_answer_the_prior_speaks() {
-        // Lognormal about 300 with deviation 1: mean 300 e^0.5, quantile 300 e^3.09.
+        // Lognormal about 300 with deviation 1: mean 300 e^0.5 = 495, quantile 300 e^3.09 = 6,594.
         let estimate = after([]);
-        assert_eq!((estimate.expected_amount(), estimate.upper_amount()), (495, 6_594));
+        assert!(estimate.expected_amount().abs_diff(495) <= 5, "{estimate:?}");
+        assert!(estimate.upper_amount().abs_diff(6_594) <= 66, "{estimate:?}");
+        // A variance of (e - 1) times the square of the mean.
+        assert!(estimate.spread_amount().abs_diff(648) <= 20, "{estimate:?}");
     }
 
     #[test]
     fn the_mean_is_that_of_the_answers_even_with_empty_ones_among_them() {
         let estimate = after((0..400).map(|i| if i % 20 == 0 { 0 } else { 300 }));
-        assert!(estimate.expected_amount().abs_diff(285) <= 3, "{estimate:?}");
+        assert!(estimate.expected_amount().abs_diff(285) <= 9, "{estimate:?}");
         assert!(estimate.upper_amount() < 50 * 300, "{estimate:?}");
     }
 
@@ -181,18 +225,58 @@ mod tests {
     #[test]
     fn equal_answers_narrow_the_bound() {
         let estimate = after([100; 200]);
-        assert!(estimate.expected_amount().abs_diff(100) <= 2, "{estimate:?}");
+        assert!(estimate.expected_amount().abs_diff(100) <= 3, "{estimate:?}");
         assert!(estimate.upper_amount() < 200, "{estimate:?}");
     }
 
     #[test]
-    fn the_time_narrows_to_what_was_seen() {
-        let mut model = LatencyModel::default();
-        (0..200).for_each(|_| model.learn(Duration::from_secs(2)));
-        let range = model.estimate();
-        assert!(range.earliest() > Duration::from_millis(1_000), "{range:?}");
-        assert!(range.latest() < Duration::from_secs(5), "{range:?}");
-        model.learn(Duration::MAX);
-        assert!(model.estimate().latest() <= Duration::from_secs(86_400));
+    fn what_a_cap_cut_off_counts_as_longer_for_other_caps() {
+        let capped = |cap| OutputKey::new().cap(cap, CapRule::VisibleOnly);
+        let mut cut = OutputModel::default();
+        let mut whole = OutputModel::default();
+        // Answers of 50 to 549 tokens; whatever is longer than 300 is cut there.
+        let mut seed = 7_u64;
+        for _ in 0..1_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let tokens = 50 + (seed >> 33) % 500;
+            whole.learn(&OutputKey::new(), tokens);
+            match tokens {
+                301.. => cut.learn_cut_off(&capped(300), 300),
+                _ => cut.learn(&capped(300), tokens),
+            }
+        }
+        // Half are below 300 in truth; of those that were cut it is not said how long they are.
+        let truth = whole.predict(&OutputKey::new()).quantile(0.4);
+        let other = cut.predict(&capped(2_000)).quantile(0.4);
+        assert!(other.abs_diff(truth) * 10 <= truth, "{other} {truth}");
+        assert!(cut.predict(&capped(2_000)).quantile(0.9) > 400);
+        assert!(cut.predict(&capped(300)).quantile(0.99) <= 320);
+    }
+
+    #[test]
+    fn a_cap_is_a_bound_only_where_the_rule_says_so() {
+        let model = model((0..200).map(|_| 2_500));
+        let with = |rule| model.predict(&OutputKey::new().cap(100, rule)).amount();
+        assert!(with(CapRule::VisibleOnly).upper_amount() >= 2_500);
+        assert_eq!(with(CapRule::Billed), Amount::expected(100).upper(100));
+        assert_eq!(CapRule::of(&"grok-4.3".into()), CapRule::VisibleOnly);
+        assert_eq!(CapRule::of(&"grok-3-mini".into()), CapRule::VisibleOnly);
+        assert_eq!(CapRule::of(&"grok-2-latest".into()), CapRule::Billed);
+        assert_eq!(CapRule::of(&"something-else".into()), CapRule::VisibleOnly);
+    }
+
+    #[test]
+    fn a_new_tag_begins_with_what_is_known_of_the_model() {
+        let model = model((0..300).map(|i| 900 + i % 200));
+        let fresh = model.predict(&OutputKey::new().tag("new").effort("low").prompt(70));
+        assert!(fresh.amount().expected_amount().abs_diff(1_000) < 30);
+    }
+
+    #[test]
+    fn a_stream_longer_than_any_before_goes_on_for_a_while() {
+        let known = model([40; 300]).predict(&OutputKey::new());
+        let rest = known.remaining(100_000);
+        assert!(rest.expected_amount() > 1_000, "{rest:?}");
+        assert_eq!(known.reached(u64::MAX).quantile(0.5), (1 << 27) - 1);
     }
 }

@@ -3,49 +3,135 @@
 //! Prices are in ticks (10⁻¹⁰ US dollars) per token, the unit in which xAI reports both prices
 //! and costs. Invariant: no floating point, nothing is rounded, sums saturate.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use paceline_core::{ModelId, Money, Usage};
 
+use crate::terms::{Region, Service, Terms};
+
 /// The price of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
+    base: Rates,
+    /// From so many prompt tokens on, the whole request costs this instead.
+    long: Option<(u64, Rates)>,
+    /// What a batch costs, in percent of that.
+    batch_percent: u8,
+}
+
+/// Ticks per token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rates {
     input: u64,
     cached: u64,
     output: u64,
-    /// From this many prompt tokens on, the whole request costs twice as much.
-    long_context_from: Option<u64>,
+}
+
+impl Rates {
+    const fn times(self, by: u64) -> Self {
+        Self { input: self.input * by, cached: self.cached * by, output: self.output * by }
+    }
+}
+
+/// Why what a server says a call cost is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CostError {
+    /// No call costs that much.
+    #[error("the reported cost of {said} is absurd")]
+    Absurd {
+        /// What was said.
+        said: Money,
+    },
 }
 
 impl Price {
+    /// No call costs more than this; larger figures are refused as absurd.
+    pub const MOST: Money = Money::from_usd(100_000);
+
     /// So many ticks per input token and per output token; cached input costs as much as other.
     pub const fn per_token(input: TicksPerInput, output: TicksPerOutput) -> Self {
-        Self { input: input.0, cached: input.0, output: output.0, long_context_from: None }
+        let base = Rates { input: input.0, cached: input.0, output: output.0 };
+        Self { base, long: None, batch_percent: 100 }
+    }
+
+    /// With another price of cached input.
+    #[must_use]
+    pub const fn cached(mut self, cached: TicksPerInput) -> Self {
+        self.base.cached = cached.0;
+        self
+    }
+
+    /// With the price that the whole request has from so many prompt tokens on. Those of `price` for
+    /// longer prompts still, and for batches, are left out.
+    #[must_use]
+    pub const fn long_context(mut self, from: u64, price: Self) -> Self {
+        self.long = Some((from, price.base));
+        self
     }
 
     /// What a call cost: what the server said where that is above zero, else the table's word.
-    /// The server says 0 where it does not know, never because a call was free.
+    /// The server says 0 where it does not know, never because a call was free. What it says is not
+    /// believed above [`Price::MOST`]; see [`Price::judged_cost`].
     pub fn cost(&self, usage: &Usage) -> Money {
-        if let Some(cost) = usage.cost().filter(|cost| *cost > Money::ZERO) {
-            return cost;
+        self.judged_cost(usage).unwrap_or_else(|_| self.listed_cost(usage))
+    }
+
+    /// The same for those who tell a cost that is not believed from one that is.
+    ///
+    /// # Errors
+    /// [`CostError`] where the server says more than [`Price::MOST`]: keep what was reserved.
+    pub fn judged_cost(&self, usage: &Usage) -> Result<Money, CostError> {
+        match usage.cost().filter(|cost| *cost > Money::ZERO) {
+            Some(said) if said > Self::MOST => Err(CostError::Absurd { said }),
+            Some(said) => Ok(said),
+            None => Ok(self.listed_cost(usage)),
         }
+    }
+
+    /// What the table says that a usage costs, whatever the server says.
+    pub fn listed_cost(&self, usage: &Usage) -> Money {
+        let rates = self.rates(usage.input_tokens());
         let fresh = usage.input_tokens() - usage.cached_input_tokens();
-        let ticks = i128::from(fresh) * i128::from(self.input)
-            + i128::from(usage.cached_input_tokens()) * i128::from(self.cached)
-            + i128::from(usage.output_tokens()) * i128::from(self.output);
-        Money::from_ticks(ticks * self.multiplier(usage.input_tokens()))
+        Money::from_ticks(
+            i128::from(fresh) * i128::from(rates.input)
+                + i128::from(usage.cached_input_tokens()) * i128::from(rates.cached)
+                + i128::from(usage.output_tokens()) * i128::from(rates.output),
+        )
     }
 
     /// What so many input tokens, none of them cached, and output tokens would cost.
     pub fn cost_of(&self, input_tokens: u64, output_tokens: u64) -> Money {
-        let ticks = i128::from(input_tokens) * i128::from(self.input)
-            + i128::from(output_tokens) * i128::from(self.output);
-        Money::from_ticks(ticks * self.multiplier(input_tokens))
+        let rates = self.rates(input_tokens);
+        Money::from_ticks(
+            i128::from(input_tokens) * i128::from(rates.input)
+                + i128::from(output_tokens) * i128::from(rates.output),
+        )
     }
 
-    fn multiplier(&self, prompt_tokens: u64) -> i128 {
-        if self.long_context_from.is_some_and(|from| prompt_tokens >= from) { 2 } else { 1 }
+    /// What a cost by this price comes to on other terms: tokens first, then fees. A fraction of a
+    /// tick is rounded up.
+    pub fn on(&self, terms: &Terms, tokens: Money) -> Money {
+        let percent = match terms.service {
+            Service::Default => 100,
+            Service::Priority => 200,
+            Service::Batch => i128::from(self.batch_percent),
+        } * match terms.region {
+            Region::Global => 100,
+            Region::UnitedStates => 110,
+        };
+        let ticks = tokens.as_ticks().saturating_mul(percent);
+        let whole = ticks.div_euclid(10_000) + i128::from(ticks.rem_euclid(10_000) > 0);
+        Money::from_ticks(whole) + terms.fees
+    }
+
+    fn rates(&self, prompt_tokens: u64) -> Rates {
+        match self.long {
+            Some((from, rates)) if prompt_tokens >= from => rates,
+            _ => self.base,
+        }
     }
 }
 
@@ -134,6 +220,8 @@ fn decimal(text: &str, places: u32) -> Result<i128, MoneyError> {
 #[derive(Clone, Debug)]
 pub struct PriceTable {
     rows: &'static [Row],
+    /// What was said since, by model.
+    said: BTreeMap<ModelId, Price>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +232,18 @@ struct Row {
 
 /// Input, cached input and output, in ticks per token: 20,000 = $2.00 per million.
 const fn row(name: &'static str, input: u64, cached: u64, output: u64, long: Option<u64>) -> Row {
-    Row { name, price: Price { input, cached, output, long_context_from: long } }
+    let base = Rates { input, cached, output };
+    let long = match long {
+        Some(from) => Some((from, base.times(2))),
+        None => None,
+    };
+    Row { name, price: Price { base, long, batch_percent: 100 } }
+}
+
+/// A fifth less in a batch.
+const fn batch(mut row: Row) -> Row {
+    row.price.batch_percent = 80;
+    row
 }
 
 /// docs.x.ai/developers/pricing as of September and October 2026; from 200,000 prompt tokens on
@@ -153,10 +252,10 @@ const CURRENT: [Row; 8] = [
     row("grok-4.7", 20_000, 5_000, 60_000, LONG),
     row("grok-4.6", 20_000, 5_000, 60_000, LONG),
     row("grok-4.5", 20_000, 3_000, 60_000, LONG),
-    row("grok-4.3", 12_500, 2_000, 25_000, LONG),
-    row("grok-4.20-0309-reasoning", 12_500, 2_000, 25_000, LONG),
-    row("grok-4.20-0309-non-reasoning", 12_500, 2_000, 25_000, LONG),
-    row("grok-4.20-multi-agent-0309", 12_500, 2_000, 25_000, LONG),
+    batch(row("grok-4.3", 12_500, 2_000, 25_000, LONG)),
+    batch(row("grok-4.20-0309-reasoning", 12_500, 2_000, 25_000, LONG)),
+    batch(row("grok-4.20-0309-non-reasoning", 12_500, 2_000, 25_000, LONG)),
+    batch(row("grok-4.20-multi-agent-0309", 12_500, 2_000, 25_000, LONG)),
     row("grok-build-0.1", 10_000, 2_000, 20_000, LONG),
 ];
 
@@ -198,7 +297,7 @@ const ALL: [Row; CURRENT.len() + PAST.len()] = {
 impl PriceTable {
     /// The table that ships with this version.
     pub const fn builtin() -> Self {
-        Self { rows: &ALL }
+        Self { rows: &ALL, said: BTreeMap::new() }
     }
 
     /// The date of its newest row.
@@ -206,8 +305,25 @@ impl PriceTable {
         "2026-10"
     }
 
+    /// How many prices can be put in.
+    pub const MOST: usize = 256;
+
+    /// Puts in a price that was learned since, such as from `/v1/language-models`, whose numbers are
+    /// ticks per token. It holds for this name alone and before those of the table; the answer is the
+    /// price that it replaces. Beyond [`PriceTable::MOST`] names nothing more is put in.
+    pub fn put(&mut self, model: ModelId, price: Price) -> Option<Price> {
+        let before = self.price(&model);
+        if self.said.len() < Self::MOST || self.said.contains_key(&model) {
+            self.said.insert(model, price);
+        }
+        before
+    }
+
     /// The price of a model, by its name, a dated form of it, or its alias `-latest`.
     pub fn price(&self, model: &ModelId) -> Option<Price> {
+        if let Some(price) = self.said.get(model) {
+            return Some(*price);
+        }
         let name = crate::tiers::canonical_name(model.as_str());
         self.rows.iter().find(|row| row.name == name).map(|row| row.price)
     }
@@ -219,8 +335,8 @@ impl fmt::Display for Price {
         write!(
             f,
             "{} in, {} out per million tokens",
-            per_million(self.input),
-            per_million(self.output)
+            per_million(self.base.input),
+            per_million(self.base.output)
         )
     }
 }
@@ -228,6 +344,7 @@ impl fmt::Display for Price {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terms::Tool;
 
     fn price(model: &str) -> Price {
         PriceTable::builtin().price(&model.into()).expect("a known model")
@@ -238,6 +355,52 @@ mod tests {
         let usage = Usage::new(204, 284).and_then(|usage| usage.with_cached_input(128));
         let cost = price("grok-4.3").cost(&usage.expect("consistent"));
         assert_eq!(cost.as_ticks(), 3_206_000);
+    }
+
+    #[test]
+    fn a_batch_priority_and_a_region_cost_what_they_are_listed_at() {
+        let usage = Usage::new(204, 284).and_then(|usage| usage.with_cached_input(128));
+        let tokens = price("grok-4.3").listed_cost(&usage.expect("consistent"));
+        let on = |model, terms: Terms| price(model).on(&terms, tokens).as_ticks();
+        // Recorded: a batch is charged 0.80 of the list price exactly.
+        assert_eq!(on("grok-4.3", Terms::new().service(Service::Batch)), 2_564_800);
+        assert_eq!(on("grok-4.7", Terms::new().service(Service::Batch)), 3_206_000);
+        assert_eq!(on("grok-4.3", Terms::new().service(Service::Priority)), 6_412_000);
+        let states = Terms::new().region(Region::UnitedStates);
+        assert_eq!(on("grok-4.7", states), 3_526_600);
+        let searched = states.service(Service::Priority).tool_calls(Tool::WebSearch, 3);
+        assert_eq!(on("grok-4.7", searched), 7_053_200 + 3 * 50_000_000);
+        assert_eq!(price("grok-4.7").on(&states, Money::from_ticks(1)).as_ticks(), 2);
+    }
+
+    #[test]
+    fn an_absurd_cost_is_refused_and_the_table_asked() {
+        let said = Money::from_ticks(i128::MAX);
+        let usage = Usage::new(204, 284).expect("consistent").with_cost(said);
+        assert_eq!(price("grok-4.3").judged_cost(&usage), Err(CostError::Absurd { said }));
+        assert_eq!(price("grok-4.3").cost(&usage).as_ticks(), 204 * 12_500 + 80 * 25_000);
+        let below = usage.with_cost(Money::from_ticks(-1));
+        assert_eq!(price("grok-4.3").cost(&below).as_ticks(), 204 * 12_500 + 80 * 25_000);
+    }
+
+    #[test]
+    fn what_was_learned_since_holds_before_the_table_and_for_its_name_alone() {
+        let mut table = PriceTable::builtin();
+        // As `/v1/language-models` has it.
+        let base = Price::per_token(TicksPerInput(12_500), TicksPerOutput(25_000));
+        let long = Price::per_token(TicksPerInput(25_000), TicksPerOutput(50_000));
+        let said = base
+            .cached(TicksPerInput(2_000))
+            .long_context(128_000, long.cached(TicksPerInput(4_000)));
+        let model = ModelId::from("grok-4.20-0309-reasoning");
+        assert_eq!(table.put(model.clone(), said), Some(price("grok-4.20-0309-reasoning")));
+        let cost = table.price(&model).map(|price| price.cost_of(128_000, 1).as_ticks());
+        assert_eq!(cost, Some(128_000 * 25_000 + 50_000));
+        assert_eq!(table.price(&"grok-4.3".into()), Some(price("grok-4.3")));
+        for i in 0..300 {
+            table.put(format!("model-{i}").as_str().into(), said);
+        }
+        assert_eq!(table.price(&"model-299".into()), None);
     }
 
     #[test]

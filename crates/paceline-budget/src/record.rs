@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use paceline_core::{ModelId, Money, UnixMillis, Usage};
+use paceline_core::{Caller, ModelId, Money, Tag, UnixMillis, Usage};
 use serde::Serialize;
 
 /// Which attempt of which call.
@@ -45,12 +45,17 @@ pub struct Intent {
     pub cost: Money,
     /// By when it is over, counted from `at`, where that is known.
     pub latest: Option<Duration>,
+    /// The place in a program that it comes from, where that has a name.
+    pub tag: Option<Tag>,
+    /// Whom it is made for, where that is told apart.
+    pub caller: Option<Caller>,
 }
 
 impl Intent {
     /// An attempt that is about to leave, with nothing reserved but itself.
     pub fn new(id: AttemptId, model: ModelId, at: UnixMillis) -> Self {
-        Self { id, model, at, total_tokens: 0, cost: Money::ZERO, latest: None }
+        let (total_tokens, cost) = (0, Money::ZERO);
+        Self { id, model, at, total_tokens, cost, latest: None, tag: None, caller: None }
     }
 
     /// With the tokens reserved for it.
@@ -71,6 +76,20 @@ impl Intent {
     #[must_use]
     pub const fn latest(mut self, latest: Duration) -> Self {
         self.latest = Some(latest);
+        self
+    }
+
+    /// With the place in a program that it comes from.
+    #[must_use]
+    pub fn tag(mut self, tag: Tag) -> Self {
+        self.tag = Some(tag);
+        self
+    }
+
+    /// With whom it is made for.
+    #[must_use]
+    pub fn caller(mut self, caller: Caller) -> Self {
+        self.caller = Some(caller);
         self
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use paceline::budget::{Price, parse_usd};
-use paceline_core::Money;
+use paceline_core::{Money, UnixMillis};
 use paceline_limiter::Profile;
 
 /// Use all of your Grok quota and none beyond it.
@@ -21,6 +21,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a file of prompts within the limits; the same command goes on where it stopped
     Run(Box<RunArgs>),
+    /// Show what the ledger says was used and spent, also while runs write to it
+    Usage(UsageArgs),
     /// Start a simulated Grok server on 127.0.0.1
     Sim(SimArgs),
 }
@@ -93,6 +95,12 @@ pub(crate) struct RunArgs {
     /// At most so many calls at once
     #[arg(long, value_name = "N", default_value = "1000", value_parser = limit)]
     pub(crate) max_in_flight: NonZeroU64,
+    /// Also record every attempt in this ledger, which several runs may share
+    #[arg(long, value_name = "FILE", env = "PACELINE_LEDGER")]
+    pub(crate) ledger: Option<PathBuf>,
+    /// What the ledger calls this run's attempts
+    #[arg(long, value_name = "NAME", requires = "ledger")]
+    pub(crate) tag: Option<String>,
     /// Write a summary for machines
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,
@@ -105,6 +113,59 @@ pub(crate) struct RunArgs {
     /// Log every attempt on stderr; twice for more
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Hours and days are those of UTC. Money is in three parts: known; maybe \
+    (reserved by attempts that may have been charged though no answer came, or without an outcome); \
+    and spent, which is both.")]
+pub(crate) struct UsageArgs {
+    /// The ledger
+    #[arg(long, value_name = "FILE", env = "PACELINE_LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// What a line stands for
+    #[arg(long, value_enum, default_value_t = By::Day)]
+    pub(crate) by: By,
+    /// Only attempts since then: 36h, 7d, 2026-11-01 or 2026-11-01T08:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub(crate) since: Option<Since>,
+    /// One JSON object, money as exact decimals
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// CSV with a head line, money as exact decimals
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Simulated runs instead of real ones
+    #[arg(long)]
+    pub(crate) simulated: bool,
+}
+
+/// What a line of `usage` stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    Hour,
+    Day,
+    Model,
+    Tag,
+}
+
+/// A moment, or so long before now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    Moment(UnixMillis),
+    Before(Duration),
+}
+
+impl Since {
+    pub(crate) fn moment(self, now: UnixMillis) -> UnixMillis {
+        match self {
+            Self::Moment(moment) => moment,
+            Self::Before(ago) => {
+                let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+                UnixMillis::new(now.as_millis().saturating_sub(ago))
+            }
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +250,16 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(ago) = duration(text) {
+        return Ok(Since::Before(ago));
+    }
+    crate::time::parse(text).map(Since::Moment).ok_or_else(|| {
+        "a moment is 36h, 7d, 2026-11-01 or 2026-11-01T08:00:00Z, in UTC without an offset"
+            .to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +274,11 @@ mod tests {
     fn times_are_read_with_their_unit() {
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
+        assert_eq!(since("2h"), Ok(Since::Before(Duration::from_secs(7_200))));
+        assert_eq!(since("1970-01-02"), Ok(Since::Moment(UnixMillis::new(86_400_000))));
+        assert!(since("2026-02-29").is_err() && since("yesterday").is_err());
+        let now = UnixMillis::new(5_000);
+        assert_eq!(Since::Before(Duration::from_secs(2)).moment(now), UnixMillis::new(3_000));
         assert!(duration("2 weeks").is_err() && duration("h").is_err() && duration("").is_err());
     }
 }

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Cli, Command};
 use crate::error::{EXIT_USAGE, UserError};
 
+mod account;
 mod args;
 mod error;
 mod input;
@@ -23,12 +24,13 @@ mod sim;
 mod summary;
 mod tally;
 mod time;
+mod usage;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let verbose = match &cli.command {
         Command::Run(args) => args.verbose,
-        Command::Sim(_) => 0,
+        Command::Usage(_) | Command::Sim(_) => 0,
     };
     let level = match verbose {
         0 => "off",
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match &cli.command {
             Command::Run(args) => run::run(args).await,
+            Command::Usage(args) => usage::run(args),
             Command::Sim(args) => sim::run(args).await,
         }
     });

@@ -97,8 +97,10 @@ impl Settings {
         }
     }
 
-    /// Sends what a row asks.
-    pub(crate) async fn run(&self, client: &Client, row: Row) -> Finished {
+    /// Sends what a row asks, for the `tries`-th time in this run. Names of calls are unique
+    /// within it, as records need them to be.
+    pub(crate) async fn run(&self, client: &Client, row: Row, tries: u32) -> Finished {
+        let name = if tries > 1 { format!("{}~{tries}", row.id) } else { row.id.clone() };
         let mut finished = Finished {
             model: self.model.clone(),
             result: Ok(Value::Null),
@@ -113,7 +115,7 @@ impl Settings {
             let mut chat = self.start(None);
             let mut answers = Vec::new();
             for (number, turn) in turns.iter().enumerate() {
-                chat = chat.user(turn).named(format!("{}#{}", finished.row.id, number + 1));
+                chat = chat.user(turn).named(format!("{name}#{}", number + 1));
                 let Some(answer) = finished.call(client, &chat).await else { return finished };
                 let text = answer.as_str().unwrap_or_default().to_owned();
                 chat = chat.assistant(text);
@@ -121,7 +123,7 @@ impl Settings {
             }
             finished.result = Ok(Value::Array(answers));
         } else if let Some(chat) = self.chats(&finished.row).pop() {
-            let chat = chat.named(finished.row.id.clone());
+            let chat = chat.named(name);
             if let Some(answer) = finished.call(client, &chat).await {
                 finished.result = Ok(answer);
             }

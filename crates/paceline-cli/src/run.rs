@@ -12,6 +12,7 @@ use paceline_core::LimitKey;
 use paceline_sim::http::{Server, ServerOptions};
 use paceline_sim::rules::Limits;
 
+use crate::account::{self, Account};
 use crate::args::RunArgs;
 use crate::error::{UserError, warn};
 use crate::input::{Input, InputOptions};
@@ -46,7 +47,9 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     };
     let journal = Journal::path_beside(&out);
     let (journal, past) = Journal::open(&journal, &header, &input, crate::time::now())?;
-    let tally = Arc::new(Tally::new(journal));
+    let ledger = account::open(args)?;
+    let records = Account::new(journal, ledger.clone(), args.tag.as_deref());
+    let tally = Arc::new(Tally::new(records));
     let client = client(args, &base_url, key, Arc::clone(&tally) as Arc<dyn Record>)?;
     let plan = plan(args, &input, &output, &client, &settings)?;
     remember(&client, &past);
@@ -55,6 +58,9 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let started = Instant::now();
     let mut runner = Runner::new(args, &input, output, origin, client.clone(), settings, tally)?;
     let end = runner.run().await?;
+    if let Some(ledger) = &ledger {
+        account::close(ledger);
+    }
     let summary = Summary::new(&runner, &client, started.elapsed(), args.simulate);
     if !args.quiet {
         // The summary is for people; where stderr is closed nobody reads it.

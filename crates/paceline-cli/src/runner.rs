@@ -202,7 +202,7 @@ impl Runner {
 
     fn start(&mut self, row: Row, tries: u32) {
         let (client, settings) = (self.client.clone(), Arc::clone(&self.settings));
-        self.tasks.spawn(async move { (settings.run(&client, row).await, tries) });
+        self.tasks.spawn(async move { (settings.run(&client, row, tries).await, tries) });
     }
 
     /// Takes a finished row: writes it, or puts it back; says whether the run is over.

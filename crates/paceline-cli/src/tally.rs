@@ -1,4 +1,4 @@
-//! What a run has sent and spent so far, kept while the journal is written.
+//! What a run has sent and spent so far, kept while it is recorded.
 //!
 //! Memory: 24 bytes an attempt. Invariant: every attempt that left is counted once.
 
@@ -8,12 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use paceline_budget::{AverageUse, Ending, Intent, Outcome, Record, RecordError, Recorded};
 use paceline_core::{Money, UnixMillis};
 
-use crate::journal::Journal;
+use crate::account::Account;
 
-/// A record that counts what passes on its way to the journal.
+/// A record that counts what passes on its way to the journal and the ledger.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    journal: Journal,
+    account: Account,
     counts: Mutex<Counts>,
 }
 
@@ -35,8 +35,8 @@ pub(crate) struct Counts {
 }
 
 impl Tally {
-    pub(crate) fn new(journal: Journal) -> Self {
-        Self { journal, counts: Mutex::default() }
+    pub(crate) fn new(account: Account) -> Self {
+        Self { account, counts: Mutex::default() }
     }
 
     /// A look at the counts.
@@ -83,11 +83,11 @@ impl Counts {
 impl Record for Tally {
     fn intent<'a>(&'a self, intent: &'a Intent) -> Recorded<'a> {
         self.counts().open.insert((intent.id.call.clone(), intent.id.attempt), intent.at);
-        self.journal.intent(intent)
+        self.account.intent(intent)
     }
 
     fn outcome(&self, outcome: &Outcome) -> Result<(), RecordError> {
         self.counts().close(outcome);
-        self.journal.outcome(outcome)
+        self.account.outcome(outcome)
     }
 }

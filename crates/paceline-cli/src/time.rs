@@ -20,6 +20,13 @@ pub(crate) fn rfc3339(at: UnixMillis) -> String {
     format!("{timestamp:.3}")
 }
 
+/// A moment as people write it: `2026-11-01` in UTC, or RFC 3339 with an offset.
+pub(crate) fn parse(text: &str) -> Option<UnixMillis> {
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let timestamp: jiff::Timestamp = whole.parse().ok()?;
+    Some(UnixMillis::new(timestamp.as_millisecond()))
+}
+
 /// A duration as people say it: `0.4 s`, `38 s`, `4 min 10 s`, `2 h 5 min`.
 pub(crate) fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -41,6 +48,16 @@ mod tests {
         assert_eq!(rfc3339(UnixMillis::new(1_732_446_637_042)), "2024-11-24T11:10:37.042Z");
         assert_eq!(rfc3339(UnixMillis::new(-1)), "1969-12-31T23:59:59.999Z");
         assert!(rfc3339(UnixMillis::new(i64::MAX)).starts_with("9999-12-30"));
+    }
+
+    #[test]
+    fn moments_are_read_as_they_are_written() {
+        let read = |text| parse(text).map(UnixMillis::as_millis);
+        assert_eq!(read("2024-11-24T11:10:37.042Z"), Some(1_732_446_637_042));
+        assert_eq!(read("2024-11-24T13:10:37.042+02:00"), Some(1_732_446_637_042));
+        assert_eq!(read("1969-12-31"), Some(-86_400_000));
+        assert_eq!(read("2024-02-29"), Some(1_709_164_800_000));
+        assert_eq!((read("2023-02-29"), read(""), read("11:00")), (None, None, None));
     }
 
     #[test]

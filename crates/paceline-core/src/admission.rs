@@ -42,7 +42,10 @@ pub trait Admission: Send + Sync + fmt::Debug {
     /// The future yields a [`Refusal`] where waiting would not help or may not go on.
     ///
     /// # Cancel safety
-    /// Dropping the future gives back its place and whatever it had been granted.
+    /// Dropping the future gives back its place and whatever it had been granted. Once the receipt is
+    /// yielded, nothing gives it back but [`settle`](Admission::settle) or
+    /// [`cancel_unsent`](Admission::cancel_unsent): hold it in something that calls one of them in its
+    /// `Drop`.
     ///
     /// # Fairness
     /// First come, first served within a [`Class`](crate::Class).
@@ -76,6 +79,7 @@ pub trait Admission: Send + Sync + fmt::Debug {
 
 /// The answer of [`Admission::acquire`]: granted at once without allocation, or a boxed refusal or
 /// wait.
+#[must_use = "nobody is admitted by a future that is not awaited"]
 pub struct Acquire<'a> {
     /// Apart from the rest, so that a grant is a few words that are moved about and tested.
     granted: Option<Receipt>,

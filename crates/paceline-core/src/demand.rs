@@ -46,6 +46,11 @@ pub enum Class {
 ///
 /// Plain data; building and cloning it allocates nothing. The default demand asks for nothing
 /// and is admitted at once.
+///
+/// **A limit on a dimension that a demand does not name does not count it**: such a call passes,
+/// and nobody is told. A limit on calls in flight lets `Demand::new().with(Dimension::Requests, ..)`
+/// through without end; a demand that it is to hold names [`Dimension::InFlight`]. So for each
+/// dimension that is limited, name an amount, an upper one where it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     amounts: [Amount; Dimension::COUNT],

@@ -7,8 +7,10 @@ use crate::usage::Usage;
 
 /// The proof that a call was admitted: plain data that can cross a process.
 ///
-/// It holds nothing back by itself; whoever holds it must settle or cancel it. Only the limiter
-/// that issued it takes it.
+/// It does nothing by itself: until whoever holds it settles or cancels it, what it reserved is held,
+/// in one that was dropped or forgotten for ever. Only the limiter that issued it takes it; copies are
+/// the same receipt, which is settled once.
+#[must_use = "what it reserved is held until it is settled or cancelled"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Receipt {

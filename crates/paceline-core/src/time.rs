@@ -98,6 +98,12 @@ impl UnixMillis {
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The present moment. May repeat; where it steps back, the limits mint nothing.
     fn now(&self) -> Instant;
+
+    /// By how much [`Clock::now`] may lag behind, at most. Whoever keeps limits on this clock adds
+    /// it to the delay bounds. It must not change. Default: nothing.
+    fn staleness(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// A clock that stands still until it is told to move, for tests and simulations.

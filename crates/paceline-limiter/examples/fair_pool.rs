@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a program, not the library")]
 use std::{error::Error, num::NonZeroU32, num::NonZeroU64, time::Duration};
 
-use paceline_core::{Actual, Admission, Amount, Demand, Dimension, LimitKey, Quota, Refusal};
+use paceline_limiter::{Amount, Demand, Dimension, LimitKey, Quota, Refusal};
 use paceline_limiter::{FairShare, Limit, Limiter, QueuePolicy, tokio::SharedLimiter};
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,10 +20,10 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         let limiter = limiter.clone();
         let job = Demand::new().with(Dimension::InFlight, Amount::exact(1)).caller(tenant);
         pool.spawn(async move {
-            let receipt = limiter.acquire(&job).await?; // in the queue, until it is its turn
+            let mut worker = limiter.permit(&job).await?; // in the queue, until it is its turn
+            worker.sent(); // it is used: that counts for the tenant's share
             tokio::time::sleep(Duration::from_millis(10)).await; // the work
-            limiter.settle(receipt, &Actual::new());
-            Ok::<_, Refusal>(tenant)
+            Ok::<_, Refusal>(tenant) // the worker is free again; so it is where this task is aborted
         });
     }
     let mut served = Vec::new();

@@ -5,7 +5,7 @@
 mod judge;
 use std::{error::Error, num::NonZeroU64, time::Duration};
 
-use paceline_core::{Actual, Admission, Amount, Demand, Dimension, LimitKey, Quota};
+use paceline_limiter::{Actual, Admission, Amount, Demand, Dimension, LimitKey, Quota};
 use paceline_limiter::{Limit, Limiter, Pacing, tokio::SharedLimiter};
 
 const UNITS: Dimension = Dimension::custom::<0>();
@@ -17,19 +17,19 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     limiter.add(Limit::new(LimitKey::All, Dimension::Requests, jobs).paced(Pacing::Even))?;
     let units = Quota::per_second(NonZeroU64::new(1_000).ok_or("zero")?);
     limiter.add(Limit::new(LimitKey::All, UNITS, units))?;
-    // A job takes 60 units as a rule and 100 at most. What it took is known when it is over.
-    let job = Demand::new().with(Dimension::Requests, Amount::exact(1));
-    let job = job.with(UNITS, Amount::expected(60).upper(100));
+    let amount = Amount::expected(60).upper(100); // what a job takes as a rule, and at most
+    let job = Demand::new().with(Dimension::Requests, Amount::exact(1)).with(UNITS, amount);
     let (mut starts, mut running) = (Vec::new(), tokio::task::JoinSet::new());
-    for (limiter, took) in std::iter::repeat_n(limiter, 30).zip((20..=100).step_by(20).cycle()) {
-        let receipt = limiter.acquire(&job).await?; // waits for both limits at once
+    for number in 0..30 {
+        let mut permit = limiter.permit(&job).await?; // waits for both limits at once
+        permit.sent();
         starts.push((limiter.now(), 1));
-        limiter.sent(receipt);
+        let limiter = limiter.clone();
         running.spawn(async move {
             tokio::time::sleep(Duration::from_millis(50)).await; // the work
-            let over = limiter.now();
-            limiter.settle(receipt, &Actual::new().with(UNITS, took));
-            (over, took)
+            let took = 20 + 20 * (number % 5); // 20 to 100 units, known only now
+            permit.settle(&Actual::new().with(UNITS, took)); // the rest is free at once
+            (limiter.now(), took)
         });
     }
     let units = judge::fullest_second(&running.join_all().await);

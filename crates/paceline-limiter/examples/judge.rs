@@ -1,6 +1,6 @@
 //! Counts what a server would have counted, in the plain way, to judge the examples.
 
-use paceline_core::Instant;
+use paceline_limiter::Instant;
 use std::time::Duration;
 
 /// The most that was counted in any one second, of moments and amounts in any order.

@@ -1,13 +1,14 @@
 //! The shared form with a clock inside, for threads: it admits at once or blocks the thread.
 //!
-//! The only module beside `tokio` that reads a clock or waits. Invariant: an instant of a clock
-//! here is never earlier than one it has told before.
+//! The only module beside `tokio` that reads a clock or waits. It decides nothing itself. Invariant:
+//! every instant is read from the one clock of its limiter; where two processors' counters disagree,
+//! the limiter takes the later of what it was told.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc as StdArc, Weak};
 use std::task::{Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
 use paceline_core::{
@@ -16,9 +17,10 @@ use paceline_core::{
 
 use crate::limit::{Limit, LimitError};
 use crate::limiter::{Limiter, Restored, Saved};
+use crate::permit::{Permit, sealed::Issuer};
 use crate::shared::{Alarm, Asked, By, Shared};
 use crate::snapshot::Snapshot;
-use crate::sync::Arc;
+use crate::sync::{Arc, Sleeper};
 
 mod keyed;
 
@@ -26,24 +28,35 @@ pub use keyed::SharedKeyedLimiter;
 
 /// One limiter, shared by all clones of this handle, with a clock inside.
 ///
-/// [`SharedLimiter::try_acquire`] never waits; [`SharedLimiter::acquire`] blocks the thread until
-/// the demand is admitted, first come, first served.
+/// [`SharedLimiter::try_permit`] never waits; [`SharedLimiter::permit`] blocks the thread until the
+/// demand is admitted, first come, first served.
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Amount, Demand, Dimension, LimitKey, Quota, Refusal};
-/// use paceline_limiter::{Limit, Limiter, clock::SharedLimiter};
+/// use paceline_limiter::{
+///     Amount, Demand, Dimension, Limit, LimitKey, Limiter, Quota, Refusal,
+///     clock::SharedLimiter,
+/// };
 ///
 /// let limiter = SharedLimiter::new(Limiter::new());
 /// let quota = Quota::per_minute(NonZeroU64::new(2).unwrap());
 /// limiter.add(Limit::new(LimitKey::All, Dimension::Requests, quota))?;
 ///
 /// let one = Demand::new().with(Dimension::Requests, Amount::exact(1));
-/// limiter.acquire(&one)?;
-/// limiter.acquire(&one)?;
-/// assert!(matches!(limiter.try_acquire(&one), Err(Refusal::NotUntil(_))));
+/// for _ in 0..2 {
+///     let mut permit = limiter.permit(&one)?; // blocks until there is room
+///     permit.sent();
+///     // The work; then the permit goes out of scope, and the call counts as it was asked for.
+/// }
+/// assert!(matches!(limiter.try_permit(&one), Err(Refusal::NotUntil(_))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # After the grant
+/// [`SharedLimiter::permit`] and [`SharedLimiter::try_permit`] grant a [`Permit`], which ends the call
+/// by itself where a thread returns early or panics. [`SharedLimiter::acquire`] and
+/// [`SharedLimiter::try_acquire`] grant a plain [`Receipt`]: until it is settled or cancelled, what it
+/// reserved is held, and whoever waits for that waits for ever.
 pub struct SharedLimiter<C = QuantaClock>(Arc<Shared<C, Unpark>>);
 
 /// The processor's time stamp counter through `quanta`: about half the cost of the system's
@@ -57,14 +70,35 @@ pub struct QuantaClock {
 }
 
 /// A clock that a thread of its own sets every so often: reading it costs next to nothing, and it
-/// lags by what [`CoarseClock::staleness`] says.
+/// lags by what its [`Clock::staleness`] says.
 ///
-/// [`SharedLimiter::with_coarse_clock`] adds that to the delay bound of every limit. The thread
-/// ends when the last clone is gone.
+/// The shared forms add that to the delay bound of every limit. The thread ends when the last clone
+/// is gone.
+///
+/// # Bounds
+/// That the thread is at most 3 ms late is taken for granted, because a look at a precise clock with
+/// each reading is what this clock saves. Where the machine is so busy that the thread is not run
+/// for longer, the clock lags by more, and a window may count as much too little as passed in that
+/// time. [`CoarseClock::worst_lag`] tells whether that has happened; where it must not,
+/// [`QuantaClock`] is the clock to take.
 #[derive(Clone, Debug)]
 pub struct CoarseClock {
-    now_ns: StdArc<AtomicU64>,
+    told: StdArc<Told>,
     every: Duration,
+}
+
+/// What the thread of a coarse clock tells.
+#[derive(Debug)]
+struct Told {
+    now_ns: AtomicU64,
+    worst_ns: AtomicU64,
+}
+
+impl Told {
+    fn tell(&self, now_ns: u64) {
+        let before = self.now_ns.swap(now_ns, Ordering::Relaxed);
+        self.worst_ns.fetch_max(now_ns.saturating_sub(before), Ordering::Relaxed);
+    }
 }
 
 /// How long before the making of a clock its origin lies.
@@ -104,26 +138,27 @@ impl CoarseClock {
     pub fn start(every: Duration) -> std::io::Result<Self> {
         let every = every.clamp(Duration::from_micros(10), Duration::from_millis(100));
         let clock = QuantaClock::new();
-        let now_ns = StdArc::new(AtomicU64::new(clock.now().as_nanos()));
-        let told = StdArc::downgrade(&now_ns);
+        let now_ns = AtomicU64::new(clock.now().as_nanos());
+        let told = StdArc::new(Told { now_ns, worst_ns: AtomicU64::new(0) });
+        let teller = StdArc::downgrade(&told);
         thread::Builder::new()
             .name("paceline-clock".into())
-            .spawn(move || tell(&clock, every, &told))?;
-        Ok(Self { now_ns, every })
+            .spawn(move || tell(&clock, every, &teller))?;
+        Ok(Self { told, every })
     }
 
-    /// By how much it may lag: the time between two settings, and 3 ms for a thread that wakes
-    /// late.
-    pub fn staleness(&self) -> Duration {
-        self.every + Self::LATE
+    /// By how much it has lagged at most so far, as its thread found out each time that it set it.
+    /// More than its [`Clock::staleness`] where that thread was not run in time.
+    pub fn worst_lag(&self) -> Duration {
+        Duration::from_nanos(self.told.worst_ns.load(Ordering::Relaxed))
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the module that may wait")]
-fn tell(clock: &QuantaClock, every: Duration, told: &Weak<AtomicU64>) {
-    while let Some(now_ns) = told.upgrade() {
-        now_ns.store(clock.now().as_nanos(), Ordering::Relaxed);
-        drop(now_ns);
+fn tell(clock: &QuantaClock, every: Duration, told: &Weak<Told>) {
+    while let Some(told) = told.upgrade() {
+        told.tell(clock.now().as_nanos());
+        drop(told);
         thread::sleep(every);
     }
 }
@@ -131,7 +166,12 @@ fn tell(clock: &QuantaClock, every: Duration, told: &Weak<AtomicU64>) {
 impl Clock for CoarseClock {
     #[inline]
     fn now(&self) -> Instant {
-        Instant::from_nanos(self.now_ns.load(Ordering::Relaxed))
+        Instant::from_nanos(self.told.now_ns.load(Ordering::Relaxed))
+    }
+
+    /// The time between two settings, and 3 ms for a thread that wakes late.
+    fn staleness(&self) -> Duration {
+        self.every + Self::LATE
     }
 }
 
@@ -143,15 +183,16 @@ impl SharedLimiter {
 }
 
 impl SharedLimiter<CoarseClock> {
-    /// Shares a limiter on a coarse clock, whose staleness is added to every delay bound.
+    /// Shares a limiter on a coarse clock, whose staleness is added to every delay bound; the same
+    /// as [`SharedLimiter::with_clock`].
     pub fn with_coarse_clock(limiter: Limiter, clock: CoarseClock) -> Self {
-        let staleness = clock.staleness();
-        Self::with_clock(limiter.with_staleness(staleness), clock)
+        Self::with_clock(limiter, clock)
     }
 }
 
 impl<C: Clock> SharedLimiter<C> {
-    /// Shares a limiter, on another clock.
+    /// Shares a limiter, on another clock. What it says it may lag ([`Clock::staleness`]) is added
+    /// to the delay bound of every limit.
     pub fn with_clock(limiter: Limiter, clock: C) -> Self {
         Self(Arc::new(Shared::new(limiter, clock)))
     }
@@ -164,9 +205,9 @@ impl<C: Clock> SharedLimiter<C> {
     /// Adds a limit, or replaces the one of the same key, dimension and refill.
     ///
     /// # Errors
-    /// As [`Limiter::add`].
+    /// As [`Limiter::replace`].
     pub fn add(&self, limit: Limit) -> Result<(), LimitError> {
-        self.0.change(|limiter, _| limiter.add(limit))
+        self.0.change(|limiter, now| limiter.replace(limit, now))
     }
 
     /// Changes how much a limit allows; see [`Limiter::set_limit`].
@@ -189,7 +230,8 @@ impl<C: Clock> SharedLimiter<C> {
     }
 
     /// Blocks the thread until the demand is admitted. Give the demand a
-    /// [deadline](Demand::deadline) to bound the wait.
+    /// [deadline](Demand::deadline) to bound the wait: without one it lasts as long as somebody else
+    /// holds a receipt that it needs back.
     ///
     /// # Errors
     /// A [`Refusal`] where waiting would not help or may not go on.
@@ -201,14 +243,34 @@ impl<C: Clock> SharedLimiter<C> {
             Asked::Known(answer) => return answer,
             Asked::Waits(ticket) => ticket,
         };
-        let waker = Waker::from(StdArc::new(Sleeper(thread::current())));
+        let sleeper = StdArc::new(Parked(Sleeper::new()));
+        let waker = Waker::from(StdArc::clone(&sleeper));
         loop {
             if let Poll::Ready(answer) = self.0.poll(ticket, &waker) {
                 return answer;
             }
             let until = self.0.first_until(ticket);
-            park(until.map(|until| until.since(self.now())));
+            sleeper.0.sleep(until.map(|until| until.since(self.now())));
         }
+    }
+
+    /// As [`SharedLimiter::try_acquire`], with a [`Permit`] that ends the call where it is dropped.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing has changed then.
+    pub fn try_permit(&self, demand: &Demand) -> Result<Permit<Self>, Refusal> {
+        self.try_acquire(demand).map(|receipt| Permit::new(self.clone(), receipt))
+    }
+
+    /// As [`SharedLimiter::acquire`], with a [`Permit`] that ends the call where it is dropped.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where waiting would not help or may not go on.
+    ///
+    /// # Fairness
+    /// First come, first served within a [`Class`](paceline_core::Class).
+    pub fn permit(&self, demand: &Demand) -> Result<Permit<Self>, Refusal> {
+        self.acquire(demand).map(|receipt| Permit::new(self.clone(), receipt))
     }
 
     /// The call is about to leave; see [`Limiter::sent`]. `false` where the receipt is not
@@ -255,7 +317,7 @@ impl<C: Clock> SharedLimiter<C> {
 
     /// Counts a call of the past; see [`Limiter::record_past`].
     pub fn record_past(&self, demand: &Demand, at: Instant) {
-        self.0.change(|limiter, _| limiter.record_past(demand, at));
+        self.0.change(|limiter, now| limiter.record_past(demand, at, now));
     }
 
     /// The state of every limit.
@@ -274,6 +336,28 @@ impl<C: Clock> SharedLimiter<C> {
     }
 }
 
+impl<C: Clock> Issuer for SharedLimiter<C> {
+    fn sent(&self, receipt: Receipt) {
+        Self::sent(self, receipt);
+    }
+
+    fn head_received(&self, receipt: Receipt) {
+        Self::head_received(self, receipt);
+    }
+
+    fn progress(&self, receipt: Receipt, output: u64) {
+        Self::progress(self, receipt, output);
+    }
+
+    fn settle(&self, receipt: Receipt, actual: &Actual) {
+        Self::settle(self, receipt, actual);
+    }
+
+    fn cancel_unsent(&self, receipt: Receipt) {
+        Self::cancel_unsent(self, receipt);
+    }
+}
+
 /// Whoever is made the first looks for itself how long to sleep.
 struct Unpark;
 
@@ -284,23 +368,15 @@ impl Alarm for Unpark {
 }
 
 /// A thread that waits.
-struct Sleeper(Thread);
+struct Parked(Sleeper);
 
-impl Wake for Sleeper {
+impl Wake for Parked {
     fn wake(self: StdArc<Self>) {
-        self.0.unpark();
+        self.0.wake();
     }
 
     fn wake_by_ref(self: &StdArc<Self>) {
-        self.0.unpark();
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the module that may wait")]
-fn park(wait: Option<Duration>) {
-    match wait {
-        Some(wait) => thread::park_timeout(wait),
-        None => thread::park(),
+        self.0.wake();
     }
 }
 

@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `credit` | the long-run credit and the bound on its pace, exact |
 //! | `settled` | what has been settled in the last window, in slots |
-//! | `class` | calls that are alike: what they came to, which are in flight |
+//! | `class`, `classes` | calls that are alike: what they came to, which are in flight |
 //! | `curve` | outputs by age or by progress, as sums |
 //! | `cohorts`, `streams` | calls in flight, by age and by progress |
 //! | `forecast` | what they may land, and when |
@@ -32,6 +32,7 @@ use std::time::Duration;
 use paceline_core::{Amount, Completion, Instant, Tag};
 
 mod class;
+mod classes;
 mod cohorts;
 mod credit;
 mod curve;
@@ -44,7 +45,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use class::{Class, MOST_OUTPUT, Outlook, Soon};
+use class::{Class, MOST_OUTPUT, Soon};
 use credit::{Credit, Peak, Rates};
 use flights::{Call, Flights, Seen};
 use forecast::{Forecast, Sight};
@@ -271,17 +272,21 @@ impl Flow {
         class.enter(call.sent, Some(pace), call.input, shift);
     }
 
-    /// A call is over. `None`: nobody knows what it used, so the upper amount counts, from now until
-    /// a window after the latest moment at which it can land.
-    pub(crate) fn settle(&mut self, flight: Flight, actual: Option<u64>, now: Instant) {
+    /// A call is over, and nobody knows what it used: the upper amount counts, from now until a
+    /// window after the latest moment at which it can land.
+    pub(crate) fn lose(&mut self, flight: Flight, lands: Instant, now: Instant) {
         let now = self.advance(now);
         let Some(call) = self.remove(flight) else { return };
         self.credit.give(call.charged);
-        let Some(actual) = actual else {
-            self.credit.take(call.upper);
-            self.count(call.upper, now.max(call.sent.saturating_add(call.latest)));
-            return;
-        };
+        self.credit.take(call.upper);
+        self.count(call.upper, lands.as_nanos().max(now));
+    }
+
+    /// A call is over.
+    pub(crate) fn settle(&mut self, flight: Flight, actual: u64, now: Instant) {
+        let now = self.advance(now);
+        let Some(call) = self.remove(flight) else { return };
+        self.credit.give(call.charged);
         self.credit.take(actual);
         self.count(actual, now);
         let output = self.scaled(actual.saturating_sub(call.ask));
@@ -337,7 +342,9 @@ impl Flow {
     }
 
     /// Goes on with the credit of so long ago, where that is less than what it has.
-    pub(crate) fn go_on_with(&mut self, credit: i128, ago: u64) {
+    pub(crate) fn go_on_with(&mut self, credit: i128, ago: u64, now: Instant) {
+        // What it began with was not there all the time before.
+        self.advance(now);
         let own = self.credit.level();
         self.credit.set_level(credit);
         self.credit.refill(ago);
@@ -454,6 +461,7 @@ impl Flow {
         self.sight.reach = reach.map(|ahead| self.sight.key(ahead));
         for class in &mut self.classes {
             class.refresh(&self.sight.reach, Soon::Yes);
+            class.reach(&self.sight.reach);
         }
         for quarter in 1..=4 {
             self.forecast.sweep(&self.classes, &self.sight, Some(quarter));
@@ -496,76 +504,6 @@ impl Flow {
         } else {
             self.settled.freed_at(excess).unwrap_or(next).max(next)
         })
-    }
-
-    /// The class of a call; a new one learns from what the call says of itself.
-    #[inline]
-    fn class(&mut self, ask: &Ask<'_>) -> usize {
-        match self.known(ask) {
-            Some(index) => index,
-            None => self.add_class(ask),
-        }
-    }
-
-    /// The class of a call, if there is one already.
-    #[inline]
-    fn known(&self, ask: &Ask<'_>) -> Option<usize> {
-        let is_full = self.classes.len() >= CLASSES;
-        let known = self.classes.iter().position(|class| class.name.as_ref() == ask.class);
-        known.or(if is_full { Some(CLASSES - 1) } else { None })
-    }
-
-    fn add_class(&mut self, ask: &Ask<'_>) -> usize {
-        let output = output(ask);
-        let completes = ask
-            .completes
-            .unwrap_or_else(|| Completion::between(Duration::ZERO, self.grid_window()));
-        let outlook = Outlook {
-            output: self.scaled(output.expected_amount()).min(MOST_OUTPUT),
-            spread: self.scaled(output.spread_amount()).min(MOST_OUTPUT),
-            most: self.scaled(output.upper_amount()).min(MOST_OUTPUT),
-            earliest: self.sight.key(nanos(completes.earliest())),
-            latest: self.sight.key(nanos(completes.latest())),
-        };
-        let class = Class::new(ask.class.cloned(), &outlook, &self.sight.reach);
-        if self.classes.is_empty() && self.sizes.0 == 0 {
-            self.begin(ask, &class);
-        }
-        // They are few and large.
-        self.classes.reserve_exact(1);
-        self.classes.push(class);
-        let index = self.classes.len() - 1;
-        self.recall(index);
-        index
-    }
-
-    /// The first call: sizes and credit begin with what it says.
-    fn begin(&mut self, ask: &Ask<'_>, class: &Class) {
-        let mean = self.scaled(ask.amount.expected_amount()).clamp(1, MOST_OUTPUT);
-        let spread = self.scaled(ask.amount.spread_amount()).min(MOST_OUTPUT);
-        self.sizes = (mean * SIZES_PRIOR, (mean * mean + spread * spread) * SIZES_PRIOR);
-        self.crest = self.crest();
-        if self.is_restored {
-            return;
-        }
-        let latency = class.middle_age() << (self.grid.shift() - 11);
-        let share = u128::from(self.limit) * u128::from(latency.min(self.grid.window()))
-            / u128::from(self.grid.window());
-        // What came before and is more than the limit is debt.
-        let debt = self.settled.counted().saturating_sub(self.limit);
-        let share = i128::try_from(share).unwrap_or(i128::MAX).saturating_sub(i128::from(debt));
-        self.lent = self.credit.begin(share);
-    }
-
-    /// No call has come yet after all.
-    fn unbegin(&mut self) {
-        self.sizes = (0, 0);
-        self.crest = self.crest();
-        self.credit.unbegin(std::mem::take(&mut self.lent));
-    }
-
-    fn grid_window(&self) -> Duration {
-        Duration::from_nanos(self.grid.window())
     }
 
     fn remove(&mut self, flight: Flight) -> Option<Call> {
@@ -635,12 +573,6 @@ fn scale_of(limit: u64) -> u32 {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
-
-/// Classes that are told apart; what comes later shares the last one.
-const CLASSES: usize = 9;
-
-/// How many calls the first one's size stands for.
-const SIZES_PRIOR: u64 = 48;
 
 /// How many bits too coarse estimates may be after a limit has fallen.
 const COARSER: u32 = 4;

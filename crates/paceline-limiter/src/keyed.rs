@@ -60,8 +60,10 @@ type Secret = std::hash::RandomState;
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Actual, Amount, Demand, Dimension, Instant, LimitKey, Quota, Refusal};
-/// use paceline_limiter::{KeyedLimiter, Limit};
+/// use paceline_limiter::{
+///     Actual, Amount, Demand, Dimension, Instant, KeyedLimiter, Limit, LimitKey, Quota,
+///     Refusal,
+/// };
 ///
 /// // Each tenant: 1,000 units a minute.
 /// let quota = Quota::per_minute(NonZeroU64::new(1_000).unwrap());
@@ -129,6 +131,18 @@ impl<K, S> KeyedLimiter<K, S> {
             *state = LimitState::new(state.limit().clone(), staleness);
         }
         self
+    }
+
+    /// The same, where that is more than it reckons with.
+    #[cfg(feature = "clock")]
+    pub(crate) fn on_clock(self, clock: &impl paceline_core::Clock) -> Self {
+        let known = self.fresh.iter().map(LimitState::staleness).max();
+        let staleness = clock.staleness();
+        if known.is_some_and(|known| known < staleness) {
+            self.with_staleness(staleness)
+        } else {
+            self
+        }
     }
 
     /// How many keys are kept.
@@ -419,6 +433,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
         Some(Snapshot {
             at: now,
             limits: self.states(place).iter_mut().flatten().map(|s| s.snapshot(now)).collect(),
+            pauses: Vec::new(),
             waiting: 0,
             blocked: None,
             in_flight: self.keys.in_flight(place) as usize,

@@ -8,8 +8,10 @@
 //! ```
 //! use std::num::NonZeroU64;
 //! use std::time::Duration;
-//! use paceline_core::{Actual, Amount, Demand, Dimension, Instant, LimitKey, Quota, Refusal};
-//! use paceline_limiter::{Limit, Limiter, Pacing};
+//! use paceline_limiter::{
+//!     Actual, Amount, Demand, Dimension, Instant, Limit, LimitKey, Limiter, Pacing, Quota,
+//!     Refusal,
+//! };
 //!
 //! const UNITS: Dimension = Dimension::custom::<0>(); // whatever you count
 //!
@@ -39,9 +41,12 @@
 //!
 //! | part | holds |
 //! |---|---|
+//! | [`Demand`], [`Amount`], [`Actual`], [`Quota`] | what a call asks for, what it used, how much there is: from `paceline-core`, and all of it named here, too |
 //! | [`Limiter`] | the pure form: `&mut self`, time as an argument, nothing waits |
 //! | `clock::SharedLimiter` (feature `clock`) | the form for threads: a cheap handle that can block |
-//! | `tokio::SharedLimiter` (feature `tokio`) | the form for tasks: a cheap handle, an [`Admission`](paceline_core::Admission) |
+//! | `clock::SharedKeyedLimiter` (feature `clock`) | the form for many keys: a cheap handle, a lock for each shard of them |
+//! | `tokio::SharedLimiter` (feature `tokio`) | the form for tasks: a cheap handle, an [`Admission`] |
+//! | `Permit` (either feature) | a call that was admitted, and ends where it is dropped |
 //! | [`KeyedLimiter`] | the same limits for each of many keys: tenants, users, addresses |
 //! | [`Limit`], [`ChargeRule`], [`Pacing`] | one limit: how much, when the server counts, how it is spaced |
 //! | [`Profile`] | which of these to use for which server |
@@ -60,7 +65,7 @@
 //! * A refused, cancelled or expired demand changes nothing, in any limit.
 //! * Reserved = settled + released + outstanding; nothing is outstanding when idle.
 //! * An overrun is counted and delays later calls; it is never forgotten or minted.
-//! * Within a [`Class`](paceline_core::Class), first come is first served, also for large demands.
+//! * Within a [`Class`], first come is first served, also for large demands.
 //!
 //! [What is promised](guide::promises) has each in full, with the tests that hold it.
 //!
@@ -77,8 +82,8 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `clock` | `clock::SharedLimiter`: threads wait, on the processor's clock; `CoarseClock` |
-//! | `tokio` | `tokio::SharedLimiter`: tasks wait, on tokio's clock |
+//! | `clock` | `clock::SharedLimiter`: threads wait, on the processor's clock; `CoarseClock`; `clock::SharedKeyedLimiter`; `Permit` |
+//! | `tokio` | `tokio::SharedLimiter`: tasks wait, on tokio's clock; `Permit` |
 //! | `serde` | [`Saved`] is `Serialize` and `Deserialize` |
 
 #[cfg(feature = "clock")]
@@ -89,6 +94,8 @@ mod keyed;
 mod limit;
 mod limiter;
 mod pacer;
+#[cfg(any(feature = "clock", feature = "tokio"))]
+mod permit;
 mod profile;
 mod queue;
 mod scopes;
@@ -102,14 +109,23 @@ mod sync;
 pub mod tokio;
 mod window;
 
+/// The words of every Paceline crate, so that this one is enough in a manifest.
+pub use paceline_core::{
+    Acquire, Actual, Admission, Amount, Blocked, Caller, ChargeMoment, Class, Clock, Completion,
+    CustomDimension, Demand, Dimension, Instant, LimitKey, LimiterId, ManualClock, ModelId, Money,
+    Observation, Quota, QuotaError, Receipt, Refill, Refusal, RefusedBy, Tag,
+};
+
 pub use flow::{SavedClass, SavedFlow};
 pub use keyed::{KeyedError, KeyedLimiter};
 pub use limit::{ChargeRule, Limit, LimitError, Pacing};
-pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, Served};
+pub use limiter::{Limiter, MAX_WIDENED, Restored, Saved, SavedPause, Served};
+#[cfg(any(feature = "clock", feature = "tokio"))]
+pub use permit::{Issuer, Permit};
 pub use profile::Profile;
 pub use queue::{FairShare, Overtaking, QueuePolicy, QueuePolicyError, Ticket};
-pub use snapshot::{Binds, LimitSnapshot, Snapshot};
-pub use state::SavedLimit;
+pub use snapshot::{Binds, LimitSnapshot, PauseSnapshot, Snapshot};
+pub use state::{SavedDelay, SavedLimit};
 
 /// The examples of the README, compiled and run.
 #[cfg(doctest)]

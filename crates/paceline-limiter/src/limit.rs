@@ -14,8 +14,7 @@ use crate::pacer::Rate;
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Dimension, LimitKey, Quota};
-/// use paceline_limiter::{ChargeRule, Limit};
+/// use paceline_limiter::{ChargeRule, Dimension, Limit, LimitKey, Quota};
 ///
 /// let tokens = NonZeroU64::new(60_000).unwrap();
 /// let limit = Limit::new(LimitKey::All, Dimension::TotalTokens, Quota::per_minute(tokens));
@@ -63,7 +62,8 @@ pub enum ChargeRule {
     ///
     /// Counts the upper amount as [`ChargeRule::Arrival`] does; settling edits it in place.
     HeldMax,
-    /// Only while the call is in flight. Default for [`Dimension::InFlight`].
+    /// Only while the call is in flight. Default for [`Dimension::InFlight`]. Nothing of it comes
+    /// back with time: needs a quota of [`Refill::Never`].
     WhileInFlight,
 }
 
@@ -112,11 +112,16 @@ pub enum LimitError {
     },
     /// A quota that never comes back can't be paced.
     PacedWithoutRefill,
+    /// [`ChargeRule::WhileInFlight`] counts in no window, and needs a quota of [`Refill::Never`].
+    InFlightWithRefill,
     /// [`ChargeRule::WhileInFlight`] has no window to pace.
     PacedInFlight,
     /// [`ChargeRule::Flow`] needs a quota that comes back, and its rolling window, so no
     /// [`Pacing::Bucket`].
     FlowWithoutWindow,
+    /// There is a limit of the same key, dimension and refill, which only
+    /// [`Limiter::replace`](crate::Limiter::replace) replaces.
+    AlreadyThere,
     /// More limits than the limiter takes.
     TooManyLimits {
         /// How many it takes.
@@ -187,6 +192,11 @@ impl Limit {
         self
     }
 
+    /// A quota that a limit can have: of [`Limit::MAX_AMOUNT`] at most.
+    pub(crate) fn bounded(quota: Quota) -> Quota {
+        quota.with_limit(quota.limit().min(MAX))
+    }
+
     /// Whose calls it counts.
     pub const fn key(&self) -> &LimitKey {
         &self.key
@@ -226,6 +236,9 @@ impl Limit {
         if self.rule == ChargeRule::Flow && !has_window {
             return Err(LimitError::FlowWithoutWindow);
         }
+        if self.rule == ChargeRule::WhileInFlight && self.quota.refill() != Refill::Never {
+            return Err(LimitError::InFlightWithRefill);
+        }
         if self.quota.limit().get() > Self::MAX_AMOUNT {
             return Err(LimitError::TooLarge { limit: self.quota.limit().get() });
         }
@@ -233,11 +246,11 @@ impl Limit {
             return Err(LimitError::DelayTooLong { delay: self.delay });
         }
         if self.pacing != Pacing::None {
-            if self.quota.refill() == Refill::Never {
-                return Err(LimitError::PacedWithoutRefill);
-            }
             if self.rule == ChargeRule::WhileInFlight {
                 return Err(LimitError::PacedInFlight);
+            }
+            if self.quota.refill() == Refill::Never {
+                return Err(LimitError::PacedWithoutRefill);
             }
         }
         match self.pacing {
@@ -254,21 +267,23 @@ impl Limit {
         matches!(self.rule, ChargeRule::Arrival | ChargeRule::HeldMax)
     }
 
-    /// The rate of its pacer, where it has one.
-    pub(crate) fn rate(&self) -> Option<Rate> {
+    /// The rate of its pacer, where it has one, on a clock that lags by up to so much: to the server
+    /// that is one more way of which the delay varies.
+    pub(crate) fn rate(&self, staleness: Duration) -> Option<Rate> {
+        let delay = self.delay + staleness;
         let window = self.quota.window()?;
         let limit = self.quota.limit();
         match self.pacing {
             Pacing::None => None,
             Pacing::Burst(burst) => Some(Rate {
                 amount: NonZeroU64::new(limit.get().saturating_sub(burst.get()))?,
-                period: window + self.delay,
+                period: window + delay,
                 burst,
                 tolerance: Duration::ZERO,
             }),
             Pacing::Even => Some(Rate {
                 amount: limit,
-                period: window + self.delay + TICK,
+                period: window + delay + TICK,
                 burst: NonZeroU64::MIN,
                 tolerance: TICK,
             }),
@@ -287,11 +302,11 @@ impl LimitError {
     pub const fn field(&self) -> &'static str {
         match self {
             Self::BurstNotBelowLimit { .. } => "burst",
-            Self::TooLarge { .. } => "quota",
+            Self::TooLarge { .. } | Self::InFlightWithRefill => "quota",
             Self::DelayTooLong { .. } => "delay",
             Self::PacedWithoutRefill | Self::PacedInFlight => "pacing",
             Self::FlowWithoutWindow => "rule",
-            Self::TooManyLimits { .. } => "limits",
+            Self::TooManyLimits { .. } | Self::AlreadyThere => "limits",
         }
     }
 }
@@ -309,16 +324,25 @@ impl fmt::Display for LimitError {
                 write!(f, "a delay bound of {delay:?} is above {:?}", Limit::MAX_DELAY)
             }
             Self::PacedWithoutRefill => f.write_str("a quota that never comes back can't be paced"),
+            Self::InFlightWithRefill => {
+                f.write_str("a limit on calls in flight has no window: its quota never comes back")
+            }
             Self::PacedInFlight => f.write_str("a limit on calls in flight can't be paced"),
             Self::FlowWithoutWindow => f.write_str(
                 "the rule `Flow` needs a quota that comes back, behind a pacer or none, not a bucket",
             ),
+            Self::AlreadyThere => {
+                f.write_str("there is a limit of the same key, dimension and refill")
+            }
             Self::TooManyLimits { most } => write!(f, "a limiter takes {most} limits at most"),
         }
     }
 }
 
 impl std::error::Error for LimitError {}
+
+/// The largest amount.
+const MAX: NonZeroU64 = NonZeroU64::MIN.saturating_add(Limit::MAX_AMOUNT - 1);
 
 /// One tick of the timer that wakes a waiter: 1 ms, and as much again for the wake-up.
 const TICK: Duration = Duration::from_millis(2);
@@ -348,6 +372,17 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_lags_makes_a_pacer_slower_by_as_much() {
+        let second = Duration::from_secs(1);
+        let base = Limit::new(LimitKey::All, Dimension::Requests, per_minute(60)).delay(second);
+        let burst = Pacing::Burst(NonZeroU64::MIN);
+        for (pacing, seconds) in [(Pacing::Even, 64), (burst, 64), (Pacing::Bucket, 60)] {
+            let rate = base.clone().paced(pacing).rate(3 * second).expect("it is paced");
+            assert_eq!(rate.period.as_secs(), seconds, "{pacing:?}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_named() {
         let base = Limit::new(LimitKey::All, Dimension::Requests, per_minute(60));
         let sixty = NonZeroU64::new(60).expect("not zero");
@@ -366,7 +401,13 @@ mod tests {
         assert_eq!(base.delay(late).check(), Err(LimitError::DelayTooLong { delay: late }));
         let once = Limit::new(LimitKey::All, Dimension::Money, Quota::once(sixty));
         assert_eq!(once.clone().check(), Ok(()));
-        assert_eq!(once.paced(Pacing::Even).check(), Err(LimitError::PacedWithoutRefill));
+        assert_eq!(once.clone().paced(Pacing::Even).check(), Err(LimitError::PacedWithoutRefill));
+        let flying = once.charged(ChargeRule::WhileInFlight);
+        assert_eq!(flying.check(), Ok(()));
+        assert_eq!(flying.paced(Pacing::Even).check(), Err(LimitError::PacedInFlight));
+        let flying = Limit::new(LimitKey::All, Dimension::InFlight, per_minute(9)).check();
+        assert_eq!(flying, Err(LimitError::InFlightWithRefill));
+        assert_eq!(flying.map_err(|error| error.field()), Err("quota"));
     }
 
     #[test]

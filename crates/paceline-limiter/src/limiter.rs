@@ -25,6 +25,8 @@ mod saved;
 
 pub(crate) use limits::Limits;
 pub use observe::MAX_WIDENED;
+pub(crate) use observe::counted;
+pub use pauses::SavedPause;
 pub use queued::Served;
 pub use saved::{Restored, Saved};
 
@@ -35,8 +37,9 @@ pub use saved::{Restored, Saved};
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Actual, Amount, Demand, Dimension, Instant, LimitKey, Quota, Refusal};
-/// use paceline_limiter::{Limit, Limiter};
+/// use paceline_limiter::{
+///     Actual, Amount, Demand, Dimension, Instant, Limit, LimitKey, Limiter, Quota, Refusal,
+/// };
 ///
 /// let mut limiter = Limiter::new();
 /// let quota = Quota::per_minute(NonZeroU64::new(1_000).unwrap());
@@ -64,8 +67,6 @@ pub struct Limiter {
 impl Limiter {
     /// How many limits a limiter takes.
     pub const MAX_LIMITS: usize = Limits::MOST;
-    /// How many may wait, unless told otherwise.
-    pub const DEFAULT_MAX_WAITING: usize = QueuePolicy::DEFAULT_MOST_WAITING;
     /// How many calls may be in flight; one more is refused until another has ended.
     pub const MAX_IN_FLIGHT: usize = calls::Calls::MOST;
 
@@ -81,8 +82,10 @@ impl Limiter {
         }
     }
 
-    /// With the profile by which limits are kept that are only observed. Default:
-    /// [`Profile::Grok`].
+    /// With the profile by which limits are kept that are only observed: that nobody added, and that
+    /// [`Limiter::observe`] was told of. What is [added](Limiter::add) is kept as it says itself.
+    /// Default: [`Profile::Grok`], which is right for the xAI API and servers that count like it; for
+    /// one that is not known take [`Profile::Smooth`].
     #[must_use]
     pub const fn with_profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
@@ -98,44 +101,59 @@ impl Limiter {
     }
 
     /// Reckons with a clock that lags by up to so much: it is added to the delay bound of every
-    /// limit, and to the moment at which a call is taken to be over. Call it before limits are
-    /// added. Default: nothing; at most [`Limit::MAX_DELAY`].
+    /// limit, in its window and in its pacer, and to the moment at which a call is taken to be over.
+    /// The shared forms do so by themselves, by what their clock says
+    /// ([`Clock::staleness`](paceline_core::Clock::staleness)). Default: nothing; at most
+    /// [`Limit::MAX_DELAY`].
     #[must_use]
     pub fn with_staleness(mut self, staleness: Duration) -> Self {
-        self.limits.set_staleness(staleness.min(Limit::MAX_DELAY));
+        self.limits.set_staleness(staleness.min(Limit::MAX_DELAY), self.now);
         self
     }
 
-    /// With another bound on the queue than [`Limiter::DEFAULT_MAX_WAITING`].
-    #[must_use]
-    pub fn with_max_waiting(mut self, waiting: usize) -> Self {
-        self.queue.set_most_waiting(waiting);
-        self
+    /// The same, where that is more than it reckons with.
+    #[cfg(any(feature = "clock", feature = "tokio"))]
+    pub(crate) fn on_clock(self, clock: &impl paceline_core::Clock) -> Self {
+        let staleness = clock.staleness();
+        if staleness > self.limits.staleness() { self.with_staleness(staleness) } else { self }
     }
 
-    /// With another order of those who wait than first come, first served within a class. Call it
-    /// before anybody waits: whoever does is forgotten.
+    /// With another order of those who wait than first come, first served within a class, or
+    /// another bound on how many do. Call it before anybody waits: whoever does is forgotten, and
+    /// its ticket finds nobody.
     ///
     /// # Errors
     /// [`QueuePolicyError`] where the policy can't be kept.
     pub fn with_queue(mut self, policy: QueuePolicy) -> Result<Self, QueuePolicyError> {
-        self.queue = Queue::new(policy)?;
+        self.queue = self.queue.afresh(policy)?;
         Ok(self)
     }
 
-    /// Adds a limit, or replaces the one of the same key, dimension and refill: what that one has
-    /// counted stays counted.
+    /// Adds a limit.
     ///
     /// # Errors
-    /// [`LimitError`] where the limit contradicts itself, or where there are
+    /// [`LimitError`] where the limit contradicts itself, where there is one of the same key,
+    /// dimension and refill, which takes [`Limiter::replace`], or where there are
     /// [`Limiter::MAX_LIMITS`] already.
     pub fn add(&mut self, limit: Limit) -> Result<(), LimitError> {
-        self.limits.add(limit, self.now)
+        self.limits.add(limit)
+    }
+
+    /// Replaces the limit of the same key, dimension and refill, or adds it where there is none.
+    /// What the old one has counted stays counted, and nothing is free that was not before, but
+    /// for what a higher amount allows.
+    ///
+    /// # Errors
+    /// As [`Limiter::add`], but for the limit that is there.
+    pub fn replace(&mut self, limit: Limit, now: Instant) -> Result<(), LimitError> {
+        let now = self.advance(now);
+        self.limits.replace(limit, now)
     }
 
     /// Changes how much a limit allows, at once. Those who wait are judged anew at the next
-    /// [`Limiter::poll`]. A raise mints no burst; a cut keeps what was admitted. `false` where
-    /// there is no limit of this key, dimension and refill.
+    /// [`Limiter::poll`]. A raise mints no burst; a cut keeps what was admitted. A burst stays the
+    /// same part of the limit. More than [`Limit::MAX_AMOUNT`] counts as that. `false` where there
+    /// is no limit of this key, dimension and refill.
     pub fn set_limit(
         &mut self,
         key: &LimitKey,
@@ -145,6 +163,7 @@ impl Limiter {
     ) -> bool {
         let now = self.advance(now);
         let Some(state) = self.limits.find(key, dimension, quota) else { return false };
+        let quota = Limit::bounded(quota);
         if state.limit().quota() != quota {
             state.set_quota(quota, now);
         }
@@ -302,14 +321,17 @@ impl Limiter {
                 queue.cancel(share);
             }
         });
+        if cancelled.is_some() {
+            self.limits.pauses.cancelled(receipt.number());
+        }
         cancelled.is_some()
     }
 
     /// Counts a call that was made at `at` and that this limiter did not admit, such as one from
     /// before a restart: its upper amounts, in every limit that counts it. `at` may lie ahead of
     /// now, for calls that the server may not have counted yet.
-    pub fn record_past(&mut self, demand: &Demand, at: Instant) {
-        let now = self.now;
+    pub fn record_past(&mut self, demand: &Demand, at: Instant, now: Instant) {
+        let now = self.advance(now);
         self.limits.each_counting(demand, |state, amount| state.record_past(amount, at, now));
     }
 
@@ -322,8 +344,8 @@ impl Limiter {
         until: Instant,
         now: Instant,
     ) {
-        self.advance(now);
-        self.limits.pauses.add(key, dimension, until);
+        let now = self.advance(now);
+        self.limits.pauses.add(key, dimension, until, now);
     }
 
     /// Ends the pause of exactly this key and dimension. `false` where there is none.
@@ -344,6 +366,7 @@ impl Limiter {
         Snapshot {
             at: now,
             limits: self.limits.iter().map(|state| state.snapshot(now)).collect(),
+            pauses: self.limits.pauses.snapshot(now),
             waiting: self.queue.len(),
             blocked,
             in_flight: self.limits.calls.len(),

@@ -240,6 +240,13 @@ impl Pacer {
         self.arrival.saturating_sub(self.time(now)).div_ceil(u128::from(self.unit))
     }
 
+    /// The most that conforms now without leaving a debt, rounded down.
+    pub(crate) fn free(&self, now: Instant) -> u64 {
+        let free = (self.time(now) + self.early).saturating_sub(self.arrival);
+        let free = free / u128::from(self.unit);
+        u64::try_from(free).map_or(self.burst, |free| free.min(self.burst))
+    }
+
     /// Charges so much that nobody settles.
     pub(crate) fn owe(&mut self, amount: u64, now: Instant) {
         self.charge(amount, now);

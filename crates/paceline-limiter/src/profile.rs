@@ -6,6 +6,7 @@ use std::time::Duration;
 use paceline_core::{Dimension, LimitKey, Quota};
 
 use crate::limit::{ChargeRule, Limit, Pacing};
+use crate::limiter::counted;
 
 /// How limits are kept for a kind of server.
 ///
@@ -15,9 +16,9 @@ use crate::limit::{ChargeRule, Limit, Pacing};
 ///
 /// | profile | server shapes it claims |
 /// |---|---|
-/// | `Grok` | requests in a sliding or aligned window, counted on arrival; tokens in a sliding window, counted on completion (at most 1 in 10,000 refused) |
-/// | `GrokStrict` | the same, and no window ever passes its limit |
-/// | `Smooth` | sliding and aligned windows, counted on arrival or completion; two counters of 2 or more, counted on arrival; buckets of L/60 or more, counted on arrival and without variation of the one-way delay |
+/// | `Grok` | requests in a sliding or aligned window, counted on arrival; total tokens in a sliding window, counted on completion (at most 1 in 10,000 refused) |
+/// | `GrokStrict` | requests in a sliding or aligned window, counted on arrival; tokens in a sliding or aligned window, counted on arrival, on completion, or held at their most |
+/// | `Smooth` | sliding and aligned windows, counted as each limit says; two counters of 2 or more, counted on arrival; buckets of L/60 or more, counted on arrival and without variation of the one-way delay |
 /// | `Burst` | sliding and aligned windows, counted as each limit says |
 /// | `Bucket` | token buckets of capacity L, counted on arrival and without variation of the one-way delay |
 ///
@@ -32,22 +33,30 @@ pub enum Profile {
     ///
     /// *Claims* sliding and aligned windows for requests, counted on arrival, and sliding windows
     /// for tokens, counted on completion, where at most 1 call in 10,000 is refused; single windows
-    /// may pass the limit, as such a server lets them. *Fails* on servers that count tokens when a
-    /// call arrives, that estimate a window by two counters, and on token buckets smaller than the
-    /// limit.
+    /// may pass the limit, as such a server lets them. A call that the server judges by its input
+    /// names [`Dimension::InputTokens`]; of calls that did not, 2 in 100 were refused in a test.
+    /// *Fails* on servers that count tokens when a call arrives, that estimate a window by two
+    /// counters, and on token buckets smaller than the limit.
+    ///
+    /// It is the default of [`Limiter::with_profile`](crate::Limiter::with_profile), which is for
+    /// limits that are merely [observed](crate::Limiter::observe). A limit that you
+    /// [add](crate::Limiter::add) is kept as it says itself, whatever the profile.
     #[default]
     Grok,
     /// Like `Grok`, and tokens are held until they are settled.
     ///
-    /// *Claims* and *fails* as `Grok`, but nothing is refused and no window passes its limit,
-    /// whatever the server does. Calls that last as long as the window and could use ten times what
-    /// they do leave most of it unused.
+    /// *Claims* sliding and aligned windows: for requests counted on arrival, for tokens counted on
+    /// arrival, on completion or held at their most; no window passes its limit. *Fails* on servers
+    /// that estimate a window by two counters, and on token buckets smaller than the limit. Calls that
+    /// last as long as the window and could use ten times what they do leave most of it unused.
     GrokStrict,
     /// For servers whose rule is not known: small bursts of L/60 in front of every window.
     ///
-    /// *Claims* sliding, aligned and two-counter windows and token buckets of L/60 or more, counted
-    /// on arrival or on completion. *Fails* on smaller buckets, and on a bucket of about L/60 for
-    /// calls larger than that. A burst takes longer than with `Burst`.
+    /// *Claims* sliding and aligned windows, counted as each limit says, and, counted on arrival,
+    /// two counters of 2 or more and token buckets of L/60 or more. *Fails* on two counters and
+    /// buckets that count on completion, since calls can end together however they began; on smaller
+    /// buckets; and on a bucket of about L/60 for calls larger than that. A burst takes longer than
+    /// with `Burst`.
     Smooth,
     /// Rolling windows only: as much at once as they allow.
     ///
@@ -71,11 +80,9 @@ impl Profile {
         quota: Quota,
         delay: Duration,
     ) -> Limit {
+        let quota = counted(dimension, quota);
         let limit = Limit::new(key, dimension, quota).delay(delay);
         let Some(window) = quota.window() else { return limit };
-        if limit.rule() == ChargeRule::WhileInFlight {
-            return limit;
-        }
         let is_short = window <= Duration::from_secs(1);
         match self {
             Self::Grok | Self::GrokStrict if is_short && dimension == Dimension::Requests => {

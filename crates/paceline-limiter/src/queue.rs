@@ -64,9 +64,12 @@ impl Queue {
         Ok(Self { policy, ..Self::default() })
     }
 
-    /// With another bound on how many may wait; those who do stay.
-    pub(crate) fn set_most_waiting(&mut self, waiting: usize) {
-        self.policy = std::mem::take(&mut self.policy).most_waiting(waiting);
+    /// An empty queue that gives no ticket which this one has given.
+    ///
+    /// # Errors
+    /// [`QueuePolicyError`] where the policy can't be kept.
+    pub(crate) fn afresh(&self, policy: QueuePolicy) -> Result<Self, QueuePolicyError> {
+        Ok(Self { next: self.next, ..Self::new(policy)? })
     }
 
     /// Takes a place behind those before it.

@@ -2,7 +2,8 @@
 //!
 //! It decides nothing itself: it locks the pure limiter for a moment, and wakes whoever may go.
 //! Invariant: whenever somebody waits, the first of them has its alarm set for the next moment at
-//! which time alone could admit it, and every change that could admit it wakes it at once.
+//! which time alone could admit it, and every change that could admit it wakes it at once. No waker
+//! is woken or let go of for good under the lock: what it holds may wait here, too.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -65,6 +66,7 @@ pub(crate) enum Asked {
 
 impl<C: Clock, A: Alarm> Shared<C, A> {
     pub(crate) fn new(limiter: Limiter, clock: C) -> Self {
+        let limiter = limiter.on_clock(&clock);
         let state = State { limiter, waiting: HashMap::new(), armed: None };
         Self { clock, state: Mutex::new(state) }
     }
@@ -111,24 +113,23 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
     /// again. Also says when time alone could admit it, if it is the first.
     pub(crate) fn poll(&self, ticket: Ticket, waker: &Waker) -> Poll<Result<Receipt, Refusal>> {
         let now = self.clock.now();
+        let mut old = None;
         let mut state = self.lock();
         if let Some(waiter) = state.waiting.get_mut(&ticket) {
             waiter.alarm.prepare();
-            match &mut waiter.waker {
-                Some(old) if old.will_wake(waker) => {}
-                other => *other = Some(waker.clone()),
+            if !waiter.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+                old = waiter.waker.replace(waker.clone());
             }
         }
         // Its alarm may just have gone off: it has to be set again.
         state.armed = state.armed.filter(|(armed, _)| *armed != ticket);
         let wake = state.serve(now, Some(ticket));
-        let answer = state.waiting.get_mut(&ticket).and_then(|waiter| waiter.answer.take());
-        if answer.is_some() {
-            state.waiting.remove(&ticket);
-        }
+        let is_answered = state.waiting.get(&ticket).is_some_and(|waiter| waiter.answer.is_some());
+        let waiter = if is_answered { state.waiting.remove(&ticket) } else { None };
         drop(state);
+        drop(old);
         wake.into_iter().for_each(Waker::wake);
-        answer.map_or(Poll::Pending, Poll::Ready)
+        waiter.and_then(|waiter| waiter.answer).map_or(Poll::Pending, Poll::Ready)
     }
 
     /// When time alone could admit one who waits, if it is the first.
@@ -149,6 +150,7 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
         };
         let wake = state.serve(now, None);
         drop(state);
+        drop((waiter.waker, waiter.alarm));
         wake.into_iter().for_each(Waker::wake);
     }
 
@@ -212,7 +214,9 @@ impl<A: Alarm> State<A> {
             };
             if let Some(waiter) = self.waiting.get_mut(&ticket) {
                 waiter.answer = Some(answer);
-                wake.extend(waiter.waker.take().filter(|_| Some(ticket) != me));
+                if Some(ticket) != me {
+                    wake.extend(waiter.waker.take());
+                }
             }
         }
         self.arm(now, me, &mut wake);
@@ -222,7 +226,7 @@ impl<A: Alarm> State<A> {
     /// Sets the alarm of the first in the queue, or as long as that one has never been polled, of
     /// another.
     fn arm(&mut self, now: Instant, me: Option<Ticket>, wake: &mut Vec<Waker>) {
-        let Some(head) = self.limiter.head() else {
+        let Some(head) = self.limiter.head(now) else {
             self.armed = None;
             return;
         };

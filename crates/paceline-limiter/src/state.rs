@@ -11,7 +11,6 @@ use paceline_core::{Actual, Amount, Demand, Dimension, Instant, RefusedBy};
 use crate::flow::{Flight, Flow};
 use crate::limit::{ChargeRule, Limit, Pacing};
 use crate::pacer::{Paced, Pacer};
-use crate::snapshot::LimitSnapshot;
 use crate::window::Window;
 use live::Learned;
 use others::Others;
@@ -22,10 +21,11 @@ mod live;
 mod others;
 mod refused;
 mod saved;
+mod shown;
 mod start;
 
 pub(crate) use refused::Refused;
-pub use saved::SavedLimit;
+pub use saved::{SavedDelay, SavedLimit};
 
 /// A limit and all that it has seen.
 ///
@@ -125,7 +125,7 @@ impl LimitState {
             holds: u64::MAX,
             index: index(limit.dimension()),
             on_arrival: false,
-            pacer: limit.rate().map(Pacer::new),
+            pacer: limit.rate(staleness).map(Pacer::new),
             flow: None,
             counts: Counts::InFlight,
             held: 0,
@@ -145,6 +145,11 @@ impl LimitState {
 
     pub(crate) const fn limit(&self) -> &Limit {
         &self.limit
+    }
+
+    #[cfg(feature = "clock")]
+    pub(crate) const fn staleness(&self) -> Duration {
+        Duration::from_nanos(self.staleness_ns)
     }
 
     pub(crate) const fn dimension(&self) -> Dimension {
@@ -418,13 +423,16 @@ impl LimitState {
         if self.others.is_some() {
             self.note_count(now);
         }
-        let flight = self.flight(charge);
+        let (flight, over) = (self.flight(charge), self.told(end.over));
         if let Some(flow) = &mut self.flow {
             match flight {
                 // It was refused: it says nothing of what its like come to.
                 Some(flight) if end.actual == Some(0) => flow.refused(flight, now),
-                Some(flight) => flow.settle(flight, end.actual, now),
-                None => flow.record_past(used, end.over, now),
+                Some(flight) => match end.actual {
+                    Some(actual) => flow.settle(flight, actual, now),
+                    None => flow.lose(flight, over, now),
+                },
+                None => flow.record_past(used, over, now),
             }
         }
     }
@@ -476,33 +484,6 @@ impl LimitState {
             && self.flow.is_none()
     }
 
-    pub(crate) fn snapshot(&mut self, now: Instant) -> LimitSnapshot {
-        self.expire(now);
-        let free = self.most.saturating_sub(self.used);
-        let paced = self.pacer.as_ref().map(|pacer| pacer.conforms_at(1)).filter(|at| *at > now);
-        let is_full = free == 0 && self.flow.is_none();
-        let guard = is_full.then(|| self.freed_at(self.used + 1 - self.most)).flatten();
-        let binds = self.binds(paced.is_some(), now);
-        let (in_force, others) = self.in_force();
-        let passed = self.flow.as_ref().map(|flow| flow.passed()).unwrap_or_default();
-        LimitSnapshot {
-            key: self.limit.key().clone(),
-            dimension: self.limit.dimension(),
-            quota: self.limit.quota(),
-            rule: self.limit.rule(),
-            delay_bound: self.limit.delay_bound(),
-            used: self.used - self.held,
-            held: self.held,
-            free,
-            next_free_at: paced.max(guard),
-            in_force,
-            others,
-            binds,
-            passed: passed.times,
-            highest: narrow(passed.highest),
-        }
-    }
-
     #[inline]
     fn hold(&mut self, amount: u64) {
         self.held = self.held.saturating_add(amount);
@@ -522,13 +503,20 @@ impl LimitState {
             self.expire(now);
         }
         match &mut self.counts {
+            // The rule that pools calls counts by itself.
+            Counts::Window(_) if self.flow.is_some() => {}
             Counts::Window(window) => self.used += window.add(at, amount),
             Counts::Spent(spent) => {
                 let added = amount.min(crate::window::MOST - *spent);
                 *spent += added;
                 self.used += added;
             }
-            Counts::InFlight | Counts::Pacer => {}
+            Counts::InFlight => {
+                if let Some(spent) = self.learned.as_mut().and_then(|l| l.spent.as_mut()) {
+                    *spent = spent.saturating_add(amount);
+                }
+            }
+            Counts::Pacer => {}
         }
     }
 

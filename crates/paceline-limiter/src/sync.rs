@@ -1,14 +1,47 @@
-//! The lock and the counted pointer of the shared forms, or loom's where it explores them.
+//! The lock, the counted pointer and the sleep of the shared forms, or loom's where it explores them.
 //!
 //! Invariant: a lock is not poisoned. The limiter panics nowhere by design; if it did, its counts
 //! stay on the safe side.
 
+#[cfg(all(feature = "clock", loom))]
+pub(crate) use explored::Sleeper;
 #[cfg(loom)]
 pub(crate) use explored::{Arc, Mutex, MutexGuard};
+#[cfg(all(feature = "clock", not(loom)))]
+pub(crate) use sleeping::Sleeper;
 #[cfg(not(loom))]
 pub(crate) use spinning::{Mutex, MutexGuard};
 #[cfg(not(loom))]
 pub(crate) use std::sync::Arc;
+
+#[cfg(all(feature = "clock", not(loom)))]
+mod sleeping {
+    use std::thread::{self, Thread};
+    use std::time::Duration;
+
+    /// The thread that made it, where it sleeps. A wake-up that comes early ends the next sleep.
+    pub(crate) struct Sleeper(Thread);
+
+    impl Sleeper {
+        pub(crate) fn new() -> Self {
+            Self(thread::current())
+        }
+
+        /// Until it is woken or `wait` has passed; sometimes for no reason less.
+        #[expect(clippy::disallowed_methods, reason = "the form that may block")]
+        #[expect(clippy::unused_self, reason = "loom's has a state of its own")]
+        pub(crate) fn sleep(&self, wait: Option<Duration>) {
+            match wait {
+                Some(wait) => thread::park_timeout(wait),
+                None => thread::park(),
+            }
+        }
+
+        pub(crate) fn wake(&self) {
+            self.0.unpark();
+        }
+    }
+}
 
 #[cfg(not(loom))]
 mod spinning {
@@ -80,6 +113,35 @@ mod explored {
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    /// A thread that sleeps. Not loom's `park`, which forgets a wake-up of a thread that waits for a
+    /// lock just then.
+    #[cfg(feature = "clock")]
+    pub(crate) struct Sleeper {
+        is_woken: Mutex<bool>,
+        wakes: loom::sync::Condvar,
+    }
+
+    #[cfg(feature = "clock")]
+    impl Sleeper {
+        pub(crate) fn new() -> Self {
+            Self { is_woken: Mutex::new(false), wakes: loom::sync::Condvar::new() }
+        }
+
+        /// Time stands still while loom explores: only being woken ends it.
+        pub(crate) fn sleep(&self, _: Option<std::time::Duration>) {
+            let mut is_woken = self.is_woken.lock();
+            while !*is_woken {
+                is_woken = self.wakes.wait(is_woken).unwrap_or_else(PoisonError::into_inner);
+            }
+            *is_woken = false;
+        }
+
+        pub(crate) fn wake(&self) {
+            *self.is_woken.lock() = true;
+            self.wakes.notify_one();
         }
     }
 }

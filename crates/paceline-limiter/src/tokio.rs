@@ -17,6 +17,7 @@ use paceline_core::{
 
 use crate::limit::{Limit, LimitError};
 use crate::limiter::{Limiter, Restored, Saved};
+use crate::permit::{Permit, sealed::Issuer};
 use crate::queue::Ticket;
 use crate::shared::{Alarm, Asked, By, Shared};
 use crate::snapshot::Snapshot;
@@ -29,15 +30,28 @@ use crate::sync::Arc;
 /// still waits on tokio's timer.
 ///
 /// # Cancel safety
-/// Dropping the future of [`Admission::acquire`] gives back its place in the queue, or the grant
-/// that it never saw, and wakes whoever can go because of it.
+/// Dropping the future of [`SharedLimiter::permit`] or [`Admission::acquire`] gives back its place in
+/// the queue, or the grant that it never saw, and wakes whoever can go because of it.
+///
+/// *What happens after the grant* is up to what was granted. A [`Permit`] ends the call where it is
+/// dropped, also with the task that owns it. A [`Receipt`], as [`Admission::acquire`] and
+/// [`SharedLimiter::try_acquire`] grant it, does not: where a task is aborted before it settles, what
+/// was reserved is held for ever. Take receipts only where something of your own is sure to settle
+/// them.
+///
+/// # Panics
+/// Where the future of [`Admission::acquire`] has to wait, it panics when it is polled outside of a
+/// tokio runtime that has its timer enabled. What is admitted or refused at once needs no runtime. A
+/// future may outlive the runtime in which it was polled, and be polled in another one.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Actual, Admission, Amount, Demand, Dimension, LimitKey, Quota};
-/// use paceline_limiter::{Limit, Limiter, tokio::SharedLimiter};
+/// use paceline_limiter::{
+///     Actual, Admission, Amount, Demand, Dimension, Limit, LimitKey, Limiter, Quota,
+///     tokio::SharedLimiter,
+/// };
 ///
 /// let limiter = SharedLimiter::new(Limiter::new());
 /// let quota = Quota::per_minute(NonZeroU64::new(2).unwrap());
@@ -45,9 +59,9 @@ use crate::sync::Arc;
 ///
 /// let started = limiter.now();
 /// for _ in 0..3 {
-///     let receipt = limiter.acquire(&Demand::call(Amount::exact(1))).await?;
-///     limiter.sent(receipt);
-///     limiter.settle(receipt, &Actual::new());
+///     let mut permit = limiter.permit(&Demand::call(Amount::exact(1))).await?;
+///     permit.sent();
+///     permit.settle(&Actual::new());
 /// }
 /// // The third had to wait for the first to leave the window.
 /// assert!(limiter.now().since(started).as_secs() >= 60);
@@ -89,7 +103,8 @@ impl SharedLimiter {
 }
 
 impl<C: Clock> SharedLimiter<C> {
-    /// Shares a limiter, on another clock. It must run as fast as tokio's.
+    /// Shares a limiter, on another clock. It must run as fast as tokio's. What it says it may lag
+    /// is added to the delay bound of every limit.
     pub fn with_clock(limiter: Limiter, clock: C) -> Self {
         Self(Arc::new(Shared::new(limiter, clock)))
     }
@@ -97,9 +112,9 @@ impl<C: Clock> SharedLimiter<C> {
     /// Adds a limit, or replaces the one of the same key, dimension and refill.
     ///
     /// # Errors
-    /// As [`Limiter::add`].
+    /// As [`Limiter::replace`].
     pub fn add(&self, limit: Limit) -> Result<(), LimitError> {
-        self.0.change(|limiter, _| limiter.add(limit))
+        self.0.change(|limiter, now| limiter.replace(limit, now))
     }
 
     /// Changes how much a limit allows; see [`Limiter::set_limit`].
@@ -126,9 +141,33 @@ impl<C: Clock> SharedLimiter<C> {
         self.0.try_acquire(demand)
     }
 
+    /// As [`SharedLimiter::try_acquire`], with a [`Permit`] that ends the call where it is dropped.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing has changed then.
+    pub fn try_permit(&self, demand: &Demand) -> Result<Permit<Self>, Refusal> {
+        self.try_acquire(demand).map(|receipt| Permit::new(self.clone(), receipt))
+    }
+
+    /// Waits until every limit admits the demand: [`Admission::acquire`], with a [`Permit`] that ends
+    /// the call where it is dropped. Give the demand a [deadline](Demand::deadline) to bound the wait.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where waiting would not help or may not go on.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives back its place in the queue, or the grant that it never saw.
+    ///
+    /// # Fairness
+    /// First come, first served within a [`Class`](paceline_core::Class).
+    pub async fn permit(&self, demand: &Demand) -> Result<Permit<Self>, Refusal> {
+        // Nothing is awaited between the grant and the permit.
+        self.acquire(demand).await.map(|receipt| Permit::new(self.clone(), receipt))
+    }
+
     /// Counts a call of the past; see [`Limiter::record_past`].
     pub fn record_past(&self, demand: &Demand, at: Instant) {
-        self.0.change(|limiter, _| limiter.record_past(demand, at));
+        self.0.change(|limiter, now| limiter.record_past(demand, at, now));
     }
 
     /// The state of every limit.
@@ -203,6 +242,28 @@ impl<C: Clock> Admission for SharedLimiter<C> {
     }
 }
 
+impl<C: Clock> Issuer for SharedLimiter<C> {
+    fn sent(&self, receipt: Receipt) {
+        Admission::sent(self, receipt);
+    }
+
+    fn head_received(&self, receipt: Receipt) {
+        Admission::head_received(self, receipt);
+    }
+
+    fn progress(&self, receipt: Receipt, output: u64) {
+        Admission::progress(self, receipt, output);
+    }
+
+    fn settle(&self, receipt: Receipt, actual: &Actual) {
+        Admission::settle(self, receipt, actual);
+    }
+
+    fn cancel_unsent(&self, receipt: Receipt) {
+        Admission::cancel_unsent(self, receipt);
+    }
+}
+
 /// The sleep of one who waits. It is set by whoever makes its owner the first in the queue, so
 /// that nobody is woken only to set it.
 #[derive(Default)]
@@ -215,9 +276,18 @@ impl Alarm for Timer {
         self.0.get_or_insert_with(|| new_sleep(LONGEST));
     }
 
-    fn set(&mut self, wait: Option<Duration>, waker: &Waker, _: By) -> bool {
+    fn set(&mut self, wait: Option<Duration>, waker: &Waker, by: By) -> bool {
+        let wait = wait.unwrap_or(LONGEST);
         let Some(sleep) = &mut self.0 else { return true };
-        sleep.as_mut().reset(moment(wait.unwrap_or(LONGEST)));
+        sleep.as_mut().reset(moment(wait));
+        if sleep.is_elapsed() && !wait.is_zero() {
+            // The runtime that it belongs to is gone. Its owner may have gone on to another one.
+            if by == By::Another {
+                return true;
+            }
+            *sleep = new_sleep(wait);
+        }
+        // What waker it had before, the waiter has as well: it is not let go of here.
         sleep.as_mut().poll(&mut Context::from_waker(waker)).is_ready()
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! Slots are a power of two of nanoseconds long, so that finding one is a shift. There are at most
 //! [`MAX_SLOTS`], of which between a half and all cover the window and the stamps that usually lie
-//! ahead; what lies farther ahead is kept apart until its time comes near.
+//! ahead; what lies farther ahead is kept apart until its time comes near, in [`MOST_AHEAD`] sums at
+//! most: further ones share a later one, and so leave later.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,10 +29,18 @@ pub(crate) struct Window {
     ring: Box<[u64]>,
     /// How many slots the ring has.
     size: u32,
-    /// What is stamped beyond the ring, by the number of its slot; `None` until the first of it.
-    #[expect(clippy::box_collection, reason = "hardly any window has it: a third of the bytes")]
-    ahead: Option<Box<BTreeMap<u64, u64>>>,
+    /// What is stamped beyond the ring; `None` until the first of it, as hardly any window has it.
+    ahead: Option<Box<Ahead>>,
     counted: u64,
+}
+
+/// What is stamped far ahead.
+#[derive(Clone, Debug, Default)]
+struct Ahead {
+    /// By the number of the slot.
+    sums: BTreeMap<u64, u64>,
+    /// Whether a sum had to take in what is stamped earlier.
+    shares: bool,
 }
 
 impl Window {
@@ -64,6 +73,9 @@ impl Window {
             // The last moment of the slot, so that it leaves no sooner than it would have here.
             let last = (slot.saturating_add(1) << self.shift).saturating_sub(1);
             other.add(Instant::from_nanos(last), amount);
+        }
+        if self.shares() {
+            other.ahead.get_or_insert_default().shares = true;
         }
         other
     }
@@ -99,8 +111,20 @@ impl Window {
 
     #[cold]
     fn add_ahead(&mut self, slot: u64, amount: u64) {
-        if amount > 0 {
-            *self.ahead.get_or_insert_default().entry(slot).or_default() += amount;
+        if amount == 0 {
+            return;
+        }
+        let Ahead { sums, shares } = &mut **self.ahead.get_or_insert_default();
+        if sums.len() < MOST_AHEAD || sums.contains_key(&slot) {
+            *sums.entry(slot).or_default() += amount;
+            return;
+        }
+        *shares = true;
+        // The next later one takes it in; where there is none, the last one becomes as late.
+        if let Some((_, sum)) = sums.range_mut(slot..).next() {
+            *sum += amount;
+        } else if let Some((_, sum)) = sums.pop_last() {
+            sums.insert(slot, sum + amount);
         }
     }
 
@@ -111,14 +135,14 @@ impl Window {
         let slot = at.as_nanos() >> self.shift;
         let Some(after) = slot.checked_sub(self.oldest) else { return 0 };
         let taken = match self.index(after) {
-            Some(index) => {
-                let Some(sum) = self.ring.get_mut(index) else { return 0 };
-                let taken = amount.min(*sum);
-                *sum -= taken;
-                taken
-            }
+            Some(index) => match self.ring.get_mut(index) {
+                Some(sum) => take(sum, amount),
+                None => 0,
+            },
             None => self.remove_ahead(slot, amount),
         };
+        let is_short = taken < amount && self.shares();
+        let taken = if is_short { taken + self.remove_later(slot, amount - taken) } else { taken };
         self.counted -= taken;
         taken
     }
@@ -126,13 +150,38 @@ impl Window {
     #[cold]
     fn remove_ahead(&mut self, slot: u64, amount: u64) -> u64 {
         let Some(ahead) = &mut self.ahead else { return 0 };
-        let Some(sum) = ahead.get_mut(&slot) else { return 0 };
-        let taken = amount.min(*sum);
-        *sum -= taken;
+        let Some(sum) = ahead.sums.get_mut(&slot) else { return 0 };
+        let taken = take(sum, amount);
         if *sum == 0 {
-            ahead.remove(&slot);
+            ahead.sums.remove(&slot);
         }
         taken
+    }
+
+    /// Takes back what is in later sums than its own: the nearest first, so that what is left there
+    /// leaves no sooner than it would have.
+    #[cold]
+    fn remove_later(&mut self, slot: u64, amount: u64) -> u64 {
+        let mut left = amount;
+        let first = slot.saturating_add(1).saturating_sub(self.oldest);
+        for after in first..self.ring.len() as u64 {
+            if let Some(index) = self.index(after) {
+                left -= take(&mut self.ring[index], left);
+            }
+        }
+        if let Some(ahead) = &mut self.ahead {
+            ahead
+                .sums
+                .range_mut(slot.saturating_add(1)..)
+                .for_each(|(_, sum)| left -= take(sum, left));
+            ahead.sums.retain(|_, sum| *sum > 0);
+        }
+        amount - left
+    }
+
+    /// Whether what was stamped far ahead may be counted later than its stamp.
+    fn shares(&self) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.shares)
     }
 
     /// Lets go of what is older than the window; returns how much.
@@ -178,8 +227,8 @@ impl Window {
     fn slots(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let (newer, older) = self.ring.split_at(self.place as usize);
         let ring = (self.oldest..).zip(older.iter().chain(newer).copied());
-        let ahead =
-            self.ahead.iter().flat_map(|ahead| ahead.iter()).map(|(slot, sum)| (*slot, *sum));
+        let ahead = self.ahead.iter().flat_map(|ahead| &ahead.sums);
+        let ahead = ahead.map(|(slot, sum)| (*slot, *sum));
         ring.chain(ahead).filter(|(_, sum)| *sum > 0)
     }
 
@@ -202,7 +251,7 @@ impl Window {
             }
         }
         self.oldest = oldest;
-        while let Some(entry) = self.ahead.as_mut().and_then(|ahead| ahead.first_entry()) {
+        while let Some(entry) = self.ahead.as_mut().and_then(|ahead| ahead.sums.first_entry()) {
             let (slot, amount) = (*entry.key(), *entry.get());
             let Some(after) = slot.checked_sub(oldest) else {
                 self.counted -= amount;
@@ -231,11 +280,21 @@ impl Window {
 /// 492 of them cover it, which loses half a slot a window: 0.1 to 0.2 % of the quota.
 pub(crate) const MAX_SLOTS: u64 = 494;
 
+/// Sums that are stamped beyond the ring, at most.
+const MOST_AHEAD: usize = 32;
+
 /// What a window counts at most; a quota is no larger.
 pub(crate) const MOST: u64 = 1 << 62;
 
 /// Slots beside those that a window's length takes: it seldom begins where a slot does.
 const SPARE: u64 = 2;
+
+/// Takes up to `amount` out of a sum; returns how much.
+fn take(sum: &mut u64, amount: u64) -> u64 {
+    let taken = amount.min(*sum);
+    *sum -= taken;
+    taken
+}
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -304,6 +363,44 @@ mod tests {
         // A leap over everything, the ring and what lay ahead of it.
         window.expire(at(40 * MINUTE));
         assert_eq!((window.counted(), window.freed_at(1)), (0, None));
+    }
+
+    #[test]
+    fn what_is_stamped_far_ahead_takes_bounded_room_and_never_leaves_too_early() {
+        let mut window = minute();
+        let far = 10 * MINUTE;
+        // Late ones first and early ones last, so that early ones share later sums, and back.
+        let slots: Vec<u64> = (0..1_000).map(|n| (n * 617) % 1_000).collect();
+        let stamp = |slot: u64| at(far + slot * SLOT);
+        slots.iter().for_each(|slot| _ = window.add(stamp(*slot), slot + 1));
+        assert_eq!(window.ahead.as_ref().map(|ahead| ahead.sums.len()), Some(MOST_AHEAD));
+        let counts_at = |window: &Window, now| {
+            let mut window = window.clone();
+            window.expire(now);
+            window.counted()
+        };
+        // Of the first hundred slots, half are taken back; of the rest all but a few.
+        let is_back = |slot: u64| if slot < 100 { slot % 2 == 0 } else { slot % 50 > 0 };
+        let check = |window: &Window| {
+            for slot in (0..1_000).step_by(7) {
+                let still: u64 = (slot..1_000).filter(|s| !is_back(*s)).map(|s| s + 1).sum();
+                let now = at(far + slot * SLOT + MINUTE);
+                assert!(counts_at(window, now) >= still, "at slot {slot}");
+            }
+        };
+        window.expire(at(far - MINUTE));
+        for slot in slots.iter().copied().filter(|slot| is_back(*slot)) {
+            if slot == 500 {
+                // By now some of it has come near.
+                window.expire(at(far));
+            }
+            assert_eq!(window.remove(stamp(slot), slot + 1), slot + 1, "slot {slot}");
+        }
+        check(&window);
+        check(&window.reaching(Duration::from_secs(30)));
+        let rest: u64 = (0..1_000).filter(|slot| !is_back(*slot)).map(|slot| slot + 1).sum();
+        assert_eq!(window.counted(), rest);
+        assert_eq!(counts_at(&window, at(far + 2_000 * SLOT + MINUTE)), 0);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The shared forms under every order in which threads can take the lock: `cargo xtask loom`.
 //!
-//! loom runs each model once for every order that makes a difference. Time stands still and only a
-//! settlement helps, so no timer is needed; tokio's is there because a waiter makes one.
+//! loom runs each model once for every order that makes a difference, and fails where a thread that
+//! blocks is never woken. Time stands still and only a settlement helps, so no timer is needed;
+//! tokio's is there because a waiter makes one.
 #![cfg(loom)]
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -221,6 +222,46 @@ fn a_pause_that_ends_beside_a_poll_is_not_missed() {
             assert!(waiter.woken.times() > 0, "it waits and nobody woke it");
             assert!(matches!(waiter.poll(), Some(Ok(_))));
         }
+    });
+}
+
+/// A limiter for threads, of one call at a time.
+fn one_at_a_time() -> clock::SharedLimiter<ManualClock> {
+    clock::SharedLimiter::with_clock(limiter([in_flight(1)]), ManualClock::new())
+}
+
+#[test]
+fn a_thread_that_blocks_beside_a_settlement_is_woken() {
+    explore("block and settle", || {
+        let limiter = one_at_a_time();
+        let receipt = limiter.try_acquire(&call()).expect("room for the first");
+        let other = limiter.clone();
+        let blocks = thread::spawn(move || {
+            let receipt = other.acquire(&call()).expect("it only has to wait");
+            assert!(other.settle(receipt, &Actual::new()));
+        });
+        assert!(limiter.settle(receipt, &Actual::new()));
+        blocks.join().expect("no panic");
+        assert_eq!(limiter.snapshot().in_flight, 0);
+    });
+}
+
+#[test]
+fn a_permit_that_is_dropped_wakes_the_thread_that_blocks() {
+    explore("permits in turn", || {
+        let limiter = one_at_a_time();
+        let first = limiter.try_permit(&call()).expect("room for the first");
+        let other = limiter.clone();
+        let blocks = thread::spawn(move || {
+            let mut permit = other.permit(&call()).expect("it only has to wait");
+            permit.sent();
+        });
+        drop(first);
+        // Behind the other, or in front of it.
+        drop(limiter.permit(&call()).expect("it only has to wait"));
+        blocks.join().expect("no panic");
+        let snapshot = limiter.snapshot();
+        assert_eq!((snapshot.in_flight, snapshot.waiting, snapshot.limits[0].held), (0, 0, 0));
     });
 }
 

@@ -73,6 +73,12 @@ impl Call {
     }
 }
 
+/// Whether an answer ended because its cap was reached.
+fn is_cut_off(answer: &Value) -> bool {
+    let reason = answer.pointer("/choices/0/finish_reason").and_then(Value::as_str);
+    reason == Some("length")
+}
+
 fn json(value: &impl serde::Serialize) -> Result<Bytes, Error> {
     let bytes = serde_json::to_vec(value)
         .map_err(|error| Error::new(ErrorKind::Settings, "the body is no JSON").because(error))?;
@@ -191,7 +197,7 @@ impl Client {
             cost: Money::from_ticks(upper(Dimension::Money).into()),
             sent: None,
         };
-        if let Err(error) = self.intend(call, &reserved, &demand).await {
+        if let Err(error) = self.intend(call, &reserved).await {
             return End::Fail(error.after(attempt - 1));
         }
         let request = match self.request(call) {
@@ -235,14 +241,10 @@ impl Client {
         Ok((receipt, demand))
     }
 
-    async fn intend(
-        &self,
-        call: &Call,
-        reserved: &Reserved<'_>,
-        demand: &Demand,
-    ) -> Result<(), Error> {
+    async fn intend(&self, call: &Call, reserved: &Reserved<'_>) -> Result<(), Error> {
         let Some(record) = &self.0.record else { return Ok(()) };
-        let latest = demand.completion().map_or(Duration::ZERO, |range| range.latest());
+        // More surely than the range of the demand says: a program that was killed goes by it.
+        let latest = lock(&self.0.estimator).over_by(&call.shape, 0.999);
         let intent = Intent::new(reserved.id.clone(), call.shape.model().clone(), wall_now())
             .total_tokens(reserved.tokens)
             .cost(reserved.cost)
@@ -322,6 +324,7 @@ impl Client {
         self.settled(call, &mut reserved, status, usage, cost);
         if let Some(usage) = usage {
             let observed = Observed::new(usage, started.elapsed());
+            let observed = if is_cut_off(&value) { observed.cut_off() } else { observed };
             lock(&self.0.estimator).learn(&call.shape, &observed);
         }
         self.0.refusals.store(0, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! What can be asked: a chat, or any JSON endpoint.
 
-use paceline_budget::{CallShape, Endpoint, Features, tiers};
+use paceline_budget::{CallShape, CapRule, Endpoint, Features, OutputKey, tiers};
 use paceline_core::ModelId;
 use serde_json::{Map, Value, json};
 
@@ -124,7 +124,25 @@ impl Chat {
                 features.merge(&Features::of_text(&value.to_string()));
             }
         }
-        CallShape::new(tiers::canonical(&self.model()), features)
+        let model = tiers::canonical(&self.model());
+        let output = self.output(&model);
+        CallShape::new(model, features).output(output)
+    }
+
+    /// What the length of its answer depends on.
+    fn output(&self, model: &ModelId) -> OutputKey {
+        let number = |field: &str| self.body.get(field).and_then(Value::as_u64);
+        let mut key = OutputKey::new();
+        if let Some(effort) = self.body.get("reasoning_effort").and_then(Value::as_str) {
+            key = key.effort(effort);
+        }
+        let Some(cap) = number("max_completion_tokens").or_else(|| number("max_tokens")) else {
+            return key;
+        };
+        // Calls of tools come on top of a cap, and every choice has its own.
+        let is_plain = number("n").unwrap_or(1) == 1 && !self.body.contains_key("tools");
+        let rule = if is_plain { CapRule::of(model) } else { CapRule::VisibleOnly };
+        key.cap(cap, rule)
     }
 }
 

@@ -13,12 +13,14 @@ use super::row::{Compare, Row};
 use crate::shell::{Failure, Outcome, Workspace, about, finish};
 
 /// The units that rows come in.
-const UNITS: [&str; 13] = [
+const UNITS: [&str; 15] = [
     "share",
     "per 10,000",
+    "per s",
     "limits",
     "requests",
     "calls",
+    "kills",
     "s",
     "ms",
     "ns",

@@ -255,4 +255,15 @@ mod tests {
         assert!(facts.locked.iter().any(|locked| locked.name == "tokio" && locked.ordinary));
         assert!(member("paceline-limiter").needs.iter().any(|(name, _)| name == "tokio"));
     }
+
+    #[test]
+    fn nobody_has_sqlite_in_the_tree_but_the_ledger_and_who_asks_for_it() {
+        let facts = gather(&Workspace::find()).unwrap();
+        let with = facts.members.iter().filter(|member| {
+            member.needs.iter().any(|(name, _)| name == "rusqlite" || name == "libsqlite3-sys")
+        });
+        let mut with: Vec<_> = with.map(|member| member.name.as_str()).collect();
+        with.sort_unstable();
+        assert_eq!(with, ["paceline-bench", "paceline-cli", "paceline-ledger"]);
+    }
 }

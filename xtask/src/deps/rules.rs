@@ -64,6 +64,15 @@ pub(super) const RULES: &[Rule] = &[
         on_request: &["tiktoken-rs"],
     },
     Rule {
+        // SQLite's only home. The facade knows the seam `Record` and not this crate.
+        name: "paceline-ledger",
+        ours: &["paceline-budget", "paceline-core"],
+        ours_in_tests: NONE,
+        always: &["rusqlite"],
+        by_default: NONE,
+        on_request: NONE,
+    },
+    Rule {
         name: "paceline-transport",
         ours: &["paceline-core"],
         ours_in_tests: NONE,
@@ -117,6 +126,7 @@ pub(super) const RULES: &[Rule] = &[
             "paceline",
             "paceline-budget",
             "paceline-core",
+            "paceline-ledger",
             "paceline-limiter",
             "paceline-sim",
             "paceline-transport",
@@ -140,7 +150,13 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         // Measures; never published.
         name: "paceline-bench",
-        ours: &["paceline-budget", "paceline-core", "paceline-limiter", "paceline-sim"],
+        ours: &[
+            "paceline-budget",
+            "paceline-core",
+            "paceline-ledger",
+            "paceline-limiter",
+            "paceline-sim",
+        ],
         ours_in_tests: NONE,
         always: &[
             "clap",

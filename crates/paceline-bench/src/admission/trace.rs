@@ -10,7 +10,7 @@ use std::path::Path;
 pub(super) const CONVERSATIONS: &str = "traces/azure_conv.csv";
 
 /// Input and output tokens of every row of a file `TIMESTAMP,ContextTokens,GeneratedTokens`.
-pub(super) fn read(path: &Path) -> Result<Vec<(u64, u64)>, String> {
+pub(crate) fn read(path: &Path) -> Result<Vec<(u64, u64)>, String> {
     let text = fs::read_to_string(path)
         .map_err(|why| format!("the trace {} can't be read: {why}", path.display()))?;
     let rows: Option<Vec<_>> = text.lines().skip(1).map(row).collect();

@@ -17,11 +17,11 @@ pub(super) const INPUT_ERROR: f64 = 0.03;
 pub(super) const SECOND: u64 = 1_000_000_000;
 
 /// A millisecond.
-pub(super) const MILLI: u64 = 1_000_000;
+pub(crate) const MILLI: u64 = 1_000_000;
 
 /// A class of calls that are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// Lengths of the trace: about 1,370 tokens in 3 s.
     Chat,
     /// Outputs that are log-normal with median 3,000 and capped at 32,000: about as long as the
@@ -33,7 +33,7 @@ pub(super) enum Class {
 
 /// What the calls of a case are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mix {
+pub(crate) enum Mix {
     /// All of one class.
     All(Class),
     /// Half of the tokens reasoning, half short, told apart by their tags.
@@ -42,7 +42,7 @@ pub(super) enum Mix {
 
 /// How fast output is generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speed {
+pub(crate) enum Speed {
     /// As fast as the class always is: the age of a call tells its length.
     Steady,
     /// 45 to 135 tokens a second, drawn for each call.
@@ -51,26 +51,26 @@ pub(super) enum Speed {
 
 /// One call, as nobody knows it before it is over.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Call {
-    pub(super) class: Class,
-    pub(super) input: u64,
-    pub(super) output: u64,
+pub(crate) struct Call {
+    pub(crate) class: Class,
+    pub(crate) input: u64,
+    pub(crate) output: u64,
     /// What the client takes the input for.
     pub(super) estimate: u64,
     /// From its arrival to its first token, in nanoseconds.
-    pub(super) first: u64,
+    pub(crate) first: u64,
     /// From its arrival to its last token.
-    pub(super) latency: u64,
+    pub(crate) latency: u64,
     /// The way there and the way back.
-    pub(super) there: u64,
-    pub(super) back: u64,
+    pub(crate) there: u64,
+    pub(crate) back: u64,
 }
 
 /// What is known of a class: the distribution, not the call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
     /// Output: mean, standard deviation, cap.
-    pub(super) output: f64,
+    pub(crate) output: f64,
     pub(super) spread: f64,
     pub(super) cap: u64,
     /// From sending to the end of the answer: soonest and latest, in nanoseconds.
@@ -80,7 +80,7 @@ pub(super) struct Known {
 
 /// Draws calls.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     trace: Arc<[(u64, u64)]>,
     mix: Mix,
     speed: Speed,
@@ -92,7 +92,7 @@ pub(super) struct Source {
 impl Class {
     pub(super) const ALL: [Self; 3] = [Self::Chat, Self::Reasoning, Self::Short];
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",
             Self::Reasoning => "reasoning",
@@ -159,7 +159,7 @@ impl Call {
 }
 
 impl Source {
-    pub(super) fn new(
+    pub(crate) fn new(
         trace: Arc<[(u64, u64)]>,
         mix: Mix,
         speed: Speed,
@@ -170,7 +170,7 @@ impl Source {
     }
 
     /// The next call.
-    pub(super) fn draw(&mut self) -> Call {
+    pub(crate) fn draw(&mut self) -> Call {
         let class = self.mix.draw(&mut self.rng);
         let rng = &mut self.rng;
         let (input, output) = match class {

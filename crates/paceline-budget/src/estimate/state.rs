@@ -1,4 +1,4 @@
-//! What an estimator has learned of input tokens, to be kept between runs.
+//! What an estimator has learned, to be kept between runs.
 //!
 //! Plain data with a version; the caller writes it where it likes, and overwrites nothing that was
 //! refused. Invariant: what is read again was learned by this version, or it is an error.
@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::hidden::hidden;
 use super::{Endpoint, Estimator, Models};
 use crate::input::{InputModel, InputState, Inputs, StateError};
+use crate::latency::LatencyModel;
+use crate::output::OutputModel;
 
-/// What an [`Estimator`] has learned of input tokens: a few kB a model.
+/// What an [`Estimator`] has learned: a few kB a model for its input, some tens for the length and the
+/// time of its answers.
 ///
 /// ```
 /// use paceline_budget::{CallShape, Estimator, Features};
@@ -33,6 +36,10 @@ struct ModelState {
     endpoint: Endpoint,
     classes: InputState,
     borrowing: Option<InputState>,
+    #[serde(default)]
+    output: OutputModel,
+    #[serde(default)]
+    latency: LatencyModel,
 }
 
 /// What such a state calls itself.
@@ -41,18 +48,20 @@ const FORMAT: &str = "paceline estimator";
 const VERSION: u32 = 1;
 
 impl Estimator {
-    /// What it has learned of input tokens.
+    /// What it has learned.
     pub fn state(&self) -> EstimatorState {
         let models = self.models.iter().map(|((model, endpoint), models)| ModelState {
             model: model.as_str().to_owned(),
             endpoint: *endpoint,
             classes: models.input.classes.state(),
             borrowing: models.input.borrowing.as_ref().map(InputModel::state),
+            output: models.output.clone(),
+            latency: models.latency.clone(),
         });
         EstimatorState { format: FORMAT.to_owned(), version: VERSION, models: models.collect() }
     }
 
-    /// An estimator that had learned this of input tokens, and nothing else.
+    /// An estimator that had learned this.
     ///
     /// # Errors
     /// Where it is no such state, of a later version, or of numbers that no model can have. What
@@ -75,6 +84,8 @@ impl Estimator {
             let key = (ModelId::from(kept.model.as_str()), kept.endpoint);
             let mut models = Models::new(&key.0, key.1);
             models.input = Inputs::of(classes, borrowing, hidden);
+            models.output = kept.output.clone();
+            models.latency = kept.latency.clone();
             estimator.models.insert(key, models);
         }
         Ok(estimator)

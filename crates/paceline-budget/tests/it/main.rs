@@ -1,9 +1,12 @@
 //! The estimator against truths that it does not know; prices and forecasts against arithmetic of
 //! our own.
 
+mod budget;
 mod forecast;
 mod input;
 mod money;
+mod output;
+mod saved;
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! The program as a black box: what it prints, writes and exits with.
 
+mod ledger;
+
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_paceline"));
         command.current_dir(self.0.path()).args(args).stdin(Stdio::null());
         command.env_remove("XAI_API_KEY").env_remove("RUST_BACKTRACE");
+        command.env_remove("PACELINE_LEDGER");
         command
     }
 

@@ -15,6 +15,7 @@ use crate::keyed::index::Tag;
 use crate::keyed::{KeyedError, KeyedLimiter};
 use crate::limit::Limit;
 use crate::limiter::new_ids;
+use crate::permit::{Permit, sealed::Issuer};
 use crate::snapshot::Snapshot;
 use crate::sync::{Arc, Mutex, MutexGuard};
 
@@ -30,9 +31,10 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 ///
 /// ```
 /// use std::num::NonZeroU64;
-/// use paceline_core::{Amount, Demand, Dimension, LimitKey, Quota, Refusal};
-/// use paceline_limiter::clock::SharedKeyedLimiter;
-/// use paceline_limiter::{Limit, Pacing};
+/// use paceline_limiter::{
+///     Amount, Demand, Dimension, Limit, LimitKey, Pacing, Quota, Refusal,
+///     clock::SharedKeyedLimiter,
+/// };
 ///
 /// // Each address: two requests a minute.
 /// let quota = Quota::per_minute(NonZeroU64::new(2).unwrap());
@@ -41,11 +43,17 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 ///
 /// let one = Demand::new().with(Dimension::Requests, Amount::exact(1));
 /// for address in ["192.0.2.1", "192.0.2.1", "192.0.2.2"] {
-///     limiter.try_acquire(address, &one)?;
+///     let mut permit = limiter.try_permit(address, &one)?;
+///     permit.sent();
+///     // The request is answered; then the permit goes out of scope.
 /// }
-/// assert!(matches!(limiter.try_acquire("192.0.2.1", &one), Err(Refusal::NotUntil(_))));
+/// assert!(matches!(limiter.try_permit("192.0.2.1", &one), Err(Refusal::NotUntil(_))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # After the grant
+/// A key whose [`Receipt`] is neither settled nor cancelled is never idle, so its place is never
+/// free for another key. A [`Permit`] ends its call where it is dropped.
 pub struct SharedKeyedLimiter<K, C = QuantaClock, S = Secret>(Arc<Shards<K, C, S>>);
 
 /// As in the pure form.
@@ -83,7 +91,8 @@ impl<K, S> SharedKeyedLimiter<K, QuantaClock, S> {
 }
 
 impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> SharedKeyedLimiter<K, C, S> {
-    /// Shares the limits, bounds and hasher of a limiter, on another clock. Keys that it has kept
+    /// Shares the limits, bounds and hasher of a limiter, on another clock. What that says it may
+    /// lag ([`Clock::staleness`]) is added to the delay bound of every limit. Keys that it has kept
     /// are forgotten.
     pub fn with_clock(limiter: KeyedLimiter<K, S>, clock: C) -> Self {
         let most = limiter.max_keys();
@@ -92,6 +101,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> SharedKeyedLimiter<K, C, S>
         let count = 1 << count.ilog2();
         let first_id = new_ids(count);
         let most_each = NonZeroUsize::new(most >> count.ilog2()).unwrap_or(NonZeroUsize::MIN);
+        let limiter = limiter.on_clock(&clock);
         let shard = |number| {
             let shard = limiter.afresh(LimiterId::new(first_id + number));
             Shard(Mutex::new(shard.with_max_keys(most_each)))
@@ -118,6 +128,19 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> SharedKeyedLimiter<K, C, S>
         let now = self.now();
         let (tag, shard) = self.find(key);
         shard.lock().try_acquire_tagged(tag, key, demand, now)
+    }
+
+    /// As [`SharedKeyedLimiter::try_acquire`], with a [`Permit`] that ends the call where it is
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing has changed then.
+    pub fn try_permit<Q>(&self, key: &Q, demand: &Demand) -> Result<Permit<Self>, Refusal>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.try_acquire(key, demand).map(|receipt| Permit::new(self.clone(), receipt))
     }
 
     /// The call is about to leave; see [`KeyedLimiter::sent`]. `false` where the receipt is not
@@ -190,6 +213,26 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> SharedKeyedLimiter<K, C, S>
     fn of(&self, receipt: Receipt) -> Option<&Shard<K, S>> {
         let shard = receipt.limiter().number().checked_sub(self.0.first_id)?;
         self.0.shards.get(usize::try_from(shard).ok()?)
+    }
+}
+
+impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> Issuer for SharedKeyedLimiter<K, C, S> {
+    fn sent(&self, receipt: Receipt) {
+        Self::sent(self, receipt);
+    }
+
+    fn head_received(&self, receipt: Receipt) {
+        Self::head_received(self, receipt);
+    }
+
+    fn progress(&self, _: Receipt, _: u64) {}
+
+    fn settle(&self, receipt: Receipt, actual: &Actual) {
+        Self::settle(self, receipt, actual);
+    }
+
+    fn cancel_unsent(&self, receipt: Receipt) {
+        Self::cancel_unsent(self, receipt);
     }
 }
 

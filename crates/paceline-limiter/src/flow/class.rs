@@ -134,6 +134,11 @@ impl Class {
                 (place(u64::from(output) << 8 >> shift).0, output)
             }));
         }
+        self.reach(reach);
+    }
+
+    /// Other moments are looked ahead to.
+    pub(super) fn reach(&mut self, reach: &Reach) {
         let start = self.by_age.ahead(0);
         let Some(reciprocal) = start.reciprocal() else { return };
         for (fresh, key) in self.fresh.iter_mut().zip(reach) {

@@ -72,7 +72,7 @@ impl Flow {
     /// is given.
     pub(crate) fn restore(&mut self, saved: SavedFlow, ago: Duration, now: Instant) {
         let at = self.advance(now);
-        self.go_on_with(saved.credit, super::nanos(ago));
+        self.go_on_with(saved.credit, super::nanos(ago), now);
         for (age, amount) in &saved.settled {
             let age = super::nanos(age.saturating_add(ago));
             if age >= self.grid.window() {
@@ -93,7 +93,7 @@ impl Flow {
             self.count(*amount, at.saturating_add(super::nanos(ahead)));
         }
         self.restored = saved.classes;
-        self.restored.truncate(super::CLASSES);
+        self.restored.truncate(super::classes::CLASSES);
     }
 
     /// What was saved of a class, when its first call comes.

@@ -27,6 +27,22 @@ impl Flow {
         }
     }
 
+    /// What is left of the limit beside what is counted, by us and by others, and what may land
+    /// before the next call is judged.
+    pub(crate) fn left(&mut self, now: Instant) -> u64 {
+        self.advance(now);
+        let guard = self.raw(self.forecast.guard());
+        self.limit
+            .saturating_sub(self.settled.counted())
+            .saturating_sub(self.margin)
+            .saturating_sub(guard)
+    }
+
+    /// What has been settled in the last window, oldest first: when its slot ends, and how much.
+    pub(crate) fn amounts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.settled.amounts()
+    }
+
     /// What the server can look at of a call in flight; nothing where there is none.
     pub(crate) fn input(&self, flight: Flight) -> u64 {
         self.flights.get(flight).map_or(0, |call| self.raw(call.input))

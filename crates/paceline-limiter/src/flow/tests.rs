@@ -34,7 +34,7 @@ fn run(flow: &mut Flow, times: u64, actual: u64) -> u64 {
         now = until_admitted(flow, &ask, now);
         let flight = flow.admit(&ask, at(now));
         now += 1_000;
-        flow.settle(flight, Some(actual), at(now));
+        flow.settle(flight, actual, at(now));
     }
     now
 }
@@ -68,7 +68,7 @@ fn settled_to_what_was_used_the_credit_is_exact() {
     let begun = flow.credit.level();
     let flight = flow.admit(&ask, at(0));
     assert_eq!(flow.credit.level(), begun - 1_000);
-    flow.settle(flight, Some(400), at(0));
+    flow.settle(flight, 400, at(0));
     assert_eq!(flow.credit.level(), begun - 400);
     let flight = flow.admit(&ask, at(0));
     flow.refused(flight, at(0));
@@ -101,7 +101,7 @@ fn debt_waits_for_exactly_what_it_lacks() {
     assert_eq!(flow.verdict(&ask, at(0)), Ok(()));
     let flight = flow.admit(&ask, at(0));
     let over = u64::try_from(flow.credit.level() + 1_000).expect("it had credit");
-    flow.settle(flight, Some(over + 5_000), at(0));
+    flow.settle(flight, over + 5_000, at(0));
     // In 5,000 ms the debt is paid; a nanosecond later there is credit.
     let blocked = flow.verdict(&ask, at(0));
     let until = blocked.expect_err("in debt").expect("time helps");
@@ -161,7 +161,7 @@ fn a_clock_that_steps_back_gives_nothing() {
     flow.verdict(&ask, at(10_000)).expect("nothing was counted");
     let flight = flow.admit(&ask, at(10_000));
     let level = flow.credit.level();
-    flow.settle(flight, Some(1_000), at(4_000));
+    flow.settle(flight, 1_000, at(4_000));
     flow.counted(at(9_000));
     flow.counted(at(10_000));
     assert_eq!(flow.credit.level(), level);
@@ -181,7 +181,7 @@ fn a_call_that_takes_longer_than_all_is_expected_at_its_largest() {
     let overdue = flow.forecast.guard();
     // Expected, and as the largest that may land: (1 + 5/6) (4,000 + 100).
     assert!(overdue >= 7_500 && halfway < overdue, "{halfway} {overdue}");
-    flow.settle(flight, Some(1), at(60_000));
+    flow.settle(flight, 1, at(60_000));
     flow.counted(at(61_000));
     assert!(flow.forecast.guard() < 10, "{}", flow.forecast.guard());
 }
@@ -191,7 +191,7 @@ fn an_unknown_use_counts_the_upper_amount_as_late_as_it_can_land() {
     let mut flow = flow();
     let ask = ask(900, 4_000);
     let flight = flow.admit(&ask, at(0));
-    flow.settle(flight, None, at(1_000));
+    flow.lose(flight, at(10_000), at(1_000));
     assert_eq!(flow.counted(at(1_000)), 4_100);
     assert_eq!(flow.counted(at(69_900)), 4_100);
     assert_eq!(flow.counted(at(70_200)), 0);
@@ -208,7 +208,7 @@ fn progress_tells_how_much_can_land() {
         }
         flow.counted(at(6_000));
         let guard = flow.forecast.guard();
-        flow.settle(flight, Some(300), at(6_000));
+        flow.settle(flight, 300, at(6_000));
         flow.counted(at(7_000));
         assert!(flow.forecast.guard() < 10, "{}", flow.forecast.guard());
         guard
@@ -255,10 +255,10 @@ fn a_class_remembers_so_many_calls_and_there_are_so_many_classes() {
             flights.push(flow.admit(&ask, at(call)));
         }
         for flight in flights.drain(..) {
-            flow.settle(flight, Some(101), at(1_000));
+            flow.settle(flight, 101, at(1_000));
         }
     }
-    assert_eq!(flow.classes.len(), super::CLASSES);
+    assert_eq!(flow.classes.len(), super::classes::CLASSES);
     let saved = flow.save(at(1_000));
     assert!(saved.classes.iter().all(|class| class.calls.len() <= super::class::SAMPLE));
     assert_eq!(flow.in_flight(), 0);
@@ -286,7 +286,7 @@ fn a_limit_may_change_its_order_of_magnitude_with_calls_in_flight() {
         flow.verdict(&ask, at(9_000)).ok();
     }
     for flight in flights {
-        flow.settle(flight, Some(1_000), at(10_000));
+        flow.settle(flight, 1_000, at(10_000));
     }
     assert_eq!(flow.counted(at(10_000)), 5_000);
     flow.counted(at(11_000));
@@ -301,7 +301,7 @@ fn a_call_ages_from_its_sending() {
     flow.sent(flight, at(60_000));
     flow.counted(at(61_000));
     assert!(flow.forecast.guard() < 4_000, "{}", flow.forecast.guard());
-    flow.settle(flight, Some(500), at(62_000));
+    flow.settle(flight, 500, at(62_000));
     assert_eq!(flow.in_flight(), 0);
 }
 
@@ -324,10 +324,28 @@ fn a_limit_with_one_class_takes_twelve_kibibytes_beside_its_calls() {
     for call in 0..20_000 {
         let flight = flow.admit(&ask, at(call * 40));
         if call % 3 > 0 {
-            flow.settle(flight, Some(500), at(call * 40 + 20));
+            flow.settle(flight, 500, at(call * 40 + 20));
         }
     }
     let ring = 8 * 449;
     let bytes = size_of::<Flow>() + ring + flow.classes[0].bytes();
     assert!(bytes <= 12 * 1_024, "{bytes}");
+}
+
+#[test]
+fn what_is_cancelled_at_once_leaves_nothing_after_another_delay_bound() {
+    let mut flow = flow();
+    let ask = ask(900, 4_000);
+    let now = run(&mut flow, 40, 1_000);
+    // Another one is expected to land, too; and the second time there is nothing new to build curves of.
+    flow.admit(&ask, at(now - 500));
+    flow.set_delay(Duration::from_millis(60), at(now));
+    flow.set_delay(Duration::from_secs(2), at(now));
+    let before = flow.clone();
+    let flight = flow.admit(&ask, at(now));
+    assert!(flow.forecast.guard() > before.forecast.guard());
+    flow.cancel(flight, at(now));
+    assert_eq!(flow.forecast.guard(), before.forecast.guard());
+    let by_quarter = |flow: &Flow| [1, 2, 3, 4].map(|quarter| flow.forecast.by_quarter(quarter));
+    assert_eq!(by_quarter(&flow), by_quarter(&before));
 }

@@ -46,13 +46,23 @@ impl Limits {
         }
     }
 
-    /// Adds a limit, or replaces the one of the same key, dimension and refill.
-    pub(crate) fn add(&mut self, limit: Limit, now: Instant) -> Result<(), LimitError> {
+    /// Replaces the limit of the same key, dimension and refill, or adds it.
+    pub(crate) fn replace(&mut self, limit: Limit, now: Instant) -> Result<(), LimitError> {
         limit.check()?;
-        self.pools |= limit.rule() == ChargeRule::Flow;
-        if let Some(state) = self.find(limit.key(), limit.dimension(), limit.quota()) {
-            state.set_limit(limit, now);
-            return Ok(());
+        let is_pooled = limit.rule() == ChargeRule::Flow;
+        match self.find(limit.key(), limit.dimension(), limit.quota()) {
+            Some(state) => state.set_limit(limit, now),
+            None => return self.add(limit),
+        }
+        self.pools |= is_pooled;
+        Ok(())
+    }
+
+    /// Adds a limit that is not there yet.
+    pub(crate) fn add(&mut self, limit: Limit) -> Result<(), LimitError> {
+        limit.check()?;
+        if self.find(limit.key(), limit.dimension(), limit.quota()).is_some() {
+            return Err(LimitError::AlreadyThere);
         }
         let index = match self.states.iter().position(Option::is_none) {
             Some(free) => free,
@@ -62,14 +72,21 @@ impl Limits {
             }
             None => return Err(LimitError::TooManyLimits { most: Self::MOST }),
         };
+        self.pools |= limit.rule() == ChargeRule::Flow;
         self.scopes.add(limit.key(), index as u32);
         self.states[index] = Some(LimitState::new(limit, self.staleness));
         Ok(())
     }
 
-    /// How far the clock may lag; for limits that are added from now on.
-    pub(crate) fn set_staleness(&mut self, staleness: Duration) {
+    /// How far the clock may lag.
+    pub(crate) fn set_staleness(&mut self, staleness: Duration, now: Instant) {
         self.staleness = staleness;
+        self.iter().for_each(|state| state.set_staleness(staleness, now));
+    }
+
+    #[cfg(any(feature = "clock", feature = "tokio"))]
+    pub(crate) const fn staleness(&self) -> Duration {
+        self.staleness
     }
 
     /// Removes a limit and what calls in flight were charged there.
@@ -128,10 +145,11 @@ impl Limits {
         }
         call.admitted_ns = now.as_nanos();
         call.latest_ns = demand.completion().map_or(0, |range| nanos(range.latest()));
+        let number = opening.take();
         if !pauses.is_none() {
-            pauses.admitted(demand, now);
+            pauses.admitted(demand, number, now);
         }
-        Some(opening.take())
+        Some(number)
     }
 
     /// Why the demand is not admitted now; `None` where it is.
@@ -444,7 +462,7 @@ mod tests {
         let (mut asked, mut other) = (limiter(), limiter());
         for limiter in [&mut asked, &mut other] {
             let one = limiter.try_acquire(&demand, at(0)).expect("it fits");
-            limiter.try_acquire(&demand, at(1)).expect("it fits");
+            let _ = limiter.try_acquire(&demand, at(1)).expect("it fits");
             limiter.settle(one, &used, at(2));
         }
         for turn in 0..100 {

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use paceline_core::{Dimension, Instant, LimitKey, Observation, Receipt};
+use paceline_core::{Dimension, Instant, LimitKey, Observation, Quota, Receipt};
 
 use super::{Limiter, Limits};
+use crate::limit::{Limit, LimitError};
 use crate::state::{Charge, Refused};
 
 impl Limiter {
     /// Takes in what was learned about a limit.
     ///
-    /// A stated limit that is not known yet is created as the profile keeps it. Where a
+    /// A stated limit that is not known yet is created as the profile keeps it, with
+    /// [`Limit::MAX_AMOUNT`] at most; where there are [`Limiter::MAX_LIMITS`] already, its key goes
+    /// without. Where a
     /// refusal says what the server had counted, the count is raised to that. Where our own count
     /// had not reached the limit, others are reckoned with from then on: less is in force until
     /// time, or what the server says is left, shows that there is more; and the delay bound is
@@ -25,14 +28,18 @@ impl Limiter {
         let now = self.advance(now);
         match observation {
             Observation::Stated { key, dimension, quota }
-                if !self.set_limit(key, *dimension, *quota, now) =>
+                if !self.set_limit(key, *dimension, counted(*dimension, *quota), now) =>
             {
-                let limit = self.profile.limit(key.clone(), *dimension, *quota, self.delay);
-                // The profile makes legal limits; past `MAX_LIMITS` further keys go without.
-                let _ = self.add(limit);
+                let quota = Limit::bounded(*quota);
+                let limit = self.profile.limit(key.clone(), *dimension, quota, self.delay);
+                let added = self.add(limit);
+                // What else a limit can contradict, a profile's does not.
+                debug_assert!(matches!(added, Ok(()) | Err(LimitError::TooManyLimits { .. })));
             }
             Observation::Unlimited { key, dimension, refill } => {
-                self.limits.remove(key, *dimension, |quota| quota.refill() == *refill);
+                let is_of_it =
+                    |quota: Quota| quota.refill() == *refill || *dimension == Dimension::InFlight;
+                self.limits.remove(key, *dimension, is_of_it);
             }
             // One that nothing has been counted on is a replica that has not heard of us.
             Observation::Remaining { remaining, limit, .. } if remaining == limit => {}
@@ -100,6 +107,11 @@ impl Limits {
             }
         });
     }
+}
+
+/// The quota that a limit of this dimension can have: calls in flight come back when they end.
+pub(crate) fn counted(dimension: Dimension, quota: Quota) -> Quota {
+    if dimension == Dimension::InFlight { Quota::once(quota.limit()) } else { quota }
 }
 
 /// The widest that refusals make a delay bound.

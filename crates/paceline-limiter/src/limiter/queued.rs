@@ -102,8 +102,9 @@ impl Limiter {
     }
 
     /// The first in the queue.
-    pub fn head(&mut self) -> Option<Ticket> {
-        self.queue.head(self.now).map(|(ticket, _)| ticket)
+    pub fn head(&mut self, now: Instant) -> Option<Ticket> {
+        let now = self.advance(now);
+        self.queue.head(now).map(|(ticket, _)| ticket)
     }
 
     /// Leaves the queue. `false` where the ticket is not in it.

@@ -7,12 +7,19 @@ use std::time::Duration;
 
 use paceline_core::Instant;
 
+use super::pauses::SavedPause;
 use super::{Limiter, calls};
 use crate::state::{End, SavedLimit};
 
 /// What a limiter knew when it was saved: what counts in every window, what is spent, what the
-/// pacers owe. Calls that were in flight are in it as if they used what was reserved and lasted as
-/// long as they could.
+/// pacers owe, the pauses, the delay bounds that refusals made wider, and which limits fell back
+/// from [`ChargeRule::Flow`](crate::ChargeRule::Flow).
+///
+/// Calls that were in flight are in it as if they used what was reserved and lasted as long as they
+/// could; under Flow they land what was expected of them, as late as they could.
+///
+/// What is *not* in it: what others are thought to count, those who wait and what fair shares they
+/// have had, how near Flow is to the bound on its pace, and a pause that never ends.
 ///
 /// With the feature `serde` it is serialised as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +30,9 @@ pub struct Saved {
     pub version: u32,
     /// Every limit.
     pub limits: Vec<SavedLimit>,
+    /// Every pause.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub pauses: Vec<SavedPause>,
 }
 
 /// What came of [`Limiter::restore`].
@@ -45,7 +55,7 @@ pub enum Restored {
 
 impl Saved {
     /// The form that this version writes and reads.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }
 
 impl Limiter {
@@ -71,11 +81,16 @@ impl Limiter {
             saved
         });
         let limits = limits.collect();
-        Saved { version: Saved::VERSION, limits }
+        let pauses = self.limits.pauses.save(now);
+        Saved { version: Saved::VERSION, limits, pauses }
     }
 
     /// Goes on from what was saved `elapsed` ago, in the limits that were added before and have
-    /// the same key, dimension and window. Amounts are those of the limits here.
+    /// the same key, dimension and window. Amounts are those of the limits here. Pauses that are
+    /// not over go on, whatever limits there are.
+    ///
+    /// Call it once, after the limits were added and before the first call: what calls have done
+    /// since would be corrected by nothing.
     pub fn restore(&mut self, saved: &Saved, elapsed: Duration, now: Instant) -> Restored {
         let now = self.advance(now);
         if saved.version != Saved::VERSION {
@@ -93,6 +108,7 @@ impl Limiter {
                 restored += 1;
             }
         }
+        self.limits.pauses.restore(&saved.pauses, elapsed, now);
         Restored::Limits { restored, unknown: saved.limits.len() - restored }
     }
 }

@@ -44,7 +44,7 @@ pub struct QueuePolicy {
     ageing: Duration,
     fair: Option<FairShare>,
     overtaking: Overtaking,
-    most_waiting: usize,
+    max_waiting: usize,
 }
 
 /// Callers of one class share by weight, by what their calls use.
@@ -104,7 +104,7 @@ impl QueuePolicy {
     /// After how long a class that is not served gains one, unless told otherwise.
     pub const DEFAULT_AGEING: Duration = Duration::from_secs(30);
     /// How many may wait, unless told otherwise.
-    pub const DEFAULT_MOST_WAITING: usize = 10_000;
+    pub const DEFAULT_MAX_WAITING: usize = 10_000;
     /// How many of those who wait are looked at at once, the first included.
     pub const LOOK_AHEAD: usize = 64;
 
@@ -114,7 +114,7 @@ impl QueuePolicy {
             ageing: Self::DEFAULT_AGEING,
             fair: None,
             overtaking: Overtaking::Never,
-            most_waiting: Self::DEFAULT_MOST_WAITING,
+            max_waiting: Self::DEFAULT_MAX_WAITING,
         }
     }
 
@@ -150,11 +150,11 @@ impl QueuePolicy {
         self
     }
 
-    /// With another bound on how many may wait than [`QueuePolicy::DEFAULT_MOST_WAITING`]. With
+    /// With another bound on how many may wait than [`QueuePolicy::DEFAULT_MAX_WAITING`]. With
     /// none, nobody waits.
     #[must_use]
-    pub const fn most_waiting(mut self, waiting: usize) -> Self {
-        self.most_waiting = waiting;
+    pub const fn max_waiting(mut self, waiting: usize) -> Self {
+        self.max_waiting = waiting;
         self
     }
 
@@ -182,7 +182,7 @@ impl QueuePolicy {
     }
 
     pub(super) const fn bound(&self) -> usize {
-        self.most_waiting
+        self.max_waiting
     }
 }
 

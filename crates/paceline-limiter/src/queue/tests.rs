@@ -97,7 +97,7 @@ fn the_first_to_come_is_the_head_until_it_leaves() {
 
 #[test]
 fn only_so_many_wait() {
-    let mut queue = queue(QueuePolicy::new().most_waiting(1));
+    let mut queue = queue(QueuePolicy::new().max_waiting(1));
     let first = queue.push(Demand::new(), at(0)).unwrap();
     let full = Refusal::QueueFull { waiting: 1 };
     assert_eq!(queue.push(Demand::new(), at(0)), Err(full));

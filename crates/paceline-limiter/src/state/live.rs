@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use paceline_core::{Instant, Quota, Refill};
 
+use super::saved::SavedDelay;
 use super::{Counts, LimitState, is_bucket, nanos};
 use crate::flow::Flow;
 use crate::limit::{ChargeRule, Limit};
+use crate::limiter::INSTANT;
+use crate::limiter::MAX_WIDENED;
 use crate::pacer::Pacer;
 use crate::window::Window;
 
@@ -21,6 +24,8 @@ pub(super) struct Learned {
     credit: Option<(i128, Instant)>,
     /// The epoch of the next pacer.
     next_epoch: u32,
+    /// What is spent of a quota that never comes back, while only what is in flight counts.
+    pub(super) spent: Option<u64>,
 }
 
 /// A delay bound that refusals made wider.
@@ -38,7 +43,14 @@ impl LimitState {
         if let Some(learned) = &mut self.learned {
             learned.widened = None;
         }
+        self.fell_back = false;
         self.change(limit, now);
+    }
+
+    /// The clock may lag by up to so much.
+    pub(crate) fn set_staleness(&mut self, staleness: Duration, now: Instant) {
+        self.staleness_ns = nanos(staleness);
+        self.change(self.limit.clone(), now);
     }
 
     /// Another amount; what was learned of it stays.
@@ -49,8 +61,13 @@ impl LimitState {
     /// The same limit on other terms.
     pub(super) fn change(&mut self, limit: Limit, now: Instant) {
         let old = std::mem::replace(&mut self.limit, limit);
+        let is_other = is_bucket(&old) != is_bucket(&self.limit);
+        if let Some(pacer) = self.pacer.take_if(|_| is_other) {
+            // What the one has free, the other need not have.
+            self.learned().next_epoch = pacer.epoch() + 1;
+        }
         let epoch = self.learned.as_ref().map_or(0, |learned| learned.next_epoch);
-        match (&mut self.pacer, self.limit.rate()) {
+        match (&mut self.pacer, self.limit.rate(Duration::from_nanos(self.staleness_ns))) {
             (Some(pacer), Some(rate)) => pacer.set_rate(rate, now),
             // What paces from now on has no burst saved up.
             (pacer, Some(rate)) => {
@@ -66,9 +83,16 @@ impl LimitState {
         }
         self.most = self.limit.quota().limit().get();
         let is_flying = |limit: &Limit| limit.rule() == ChargeRule::WhileInFlight;
-        if is_flying(&old) != is_flying(&self.limit) || is_bucket(&old) != is_bucket(&self.limit) {
-            self.counts = self.new_counts();
+        if is_flying(&old) != is_flying(&self.limit) || is_other {
+            let counts = self.new_counts();
+            if let Counts::Spent(spent) = std::mem::replace(&mut self.counts, counts) {
+                self.learned().spent = Some(spent);
+            }
             self.used = self.held;
+            if let (Counts::Spent(_), Some(learned)) = (&self.counts, &mut self.learned) {
+                let spent = learned.spent.take().unwrap_or(0);
+                self.count(now, spent, now);
+            }
             if is_bucket(&old) {
                 // A bucket does not tell when it let go what: it may all have been just now.
                 self.count(now, self.most, now);
@@ -103,6 +127,37 @@ impl LimitState {
         }
     }
 
+    /// How wide the delay bound was made, and for how long from now on.
+    pub(super) fn widened_for(&self, now: Instant) -> Option<SavedDelay> {
+        let halved_in = self.widened()?.narrows.since(now);
+        Some(SavedDelay { bound: self.limit.delay_bound(), halved_in })
+    }
+
+    /// A delay bound that was made wider before a restart, `elapsed` ago, stays so.
+    pub(super) fn restore_widened(&mut self, saved: SavedDelay, elapsed: Duration, now: Instant) {
+        let stated = self.limit.delay_bound();
+        let bound = saved.bound.min(MAX_WIDENED);
+        if bound > stated {
+            let narrows = now + saved.halved_in - elapsed;
+            self.learned().widened = Some(Widened { stated, narrows });
+            self.change(self.limit.clone().delay(bound), now);
+        }
+    }
+
+    /// The Flow that one which fell back would go on with.
+    pub(super) fn resting_flow(&self, now: Instant) -> Option<Flow> {
+        let (credit, at) = self.learned.as_ref()?.credit?;
+        let (quota, window) = (self.limit.quota(), self.limit.quota().window()?);
+        let mut flow = Flow::new(quota.limit().get(), window, self.delay());
+        flow.go_on_with(credit, nanos(now.since(at)), now);
+        Some(flow)
+    }
+
+    /// One that fell back returns with no more credit than it had at a moment.
+    pub(super) fn rest_credit(&mut self, credit: i128, at: Instant) {
+        self.learned().credit = Some((credit, at));
+    }
+
     /// The delay bound as it was before it was widened.
     pub(super) fn widened(&self) -> Option<Widened> {
         self.learned.as_ref()?.widened
@@ -119,6 +174,10 @@ impl LimitState {
 
     /// What was spent of a quota that never comes back is forgotten.
     pub(crate) fn renew(&mut self) -> bool {
+        if let Some(learned) = self.learned.as_mut().filter(|learned| learned.spent.is_some()) {
+            learned.spent = Some(0);
+            return true;
+        }
         let Counts::Spent(spent) = &mut self.counts else { return false };
         self.used -= std::mem::take(spent);
         true
@@ -156,35 +215,46 @@ impl LimitState {
         self.holds = if matches!(self.counts, Counts::Pacer) { 0 } else { u64::MAX };
         self.delay_ns = delay_ns;
         self.on_arrival = self.limit.is_on_arrival();
-        if let Some(mut flow) = self.flow.take_if(|flow| flow.is_off(stated)) {
-            self.learned().credit = Some((flow.level(now), now));
-        }
-        match (self.limit.quota().window(), &mut self.flow) {
-            (Some(_), Some(flow)) if self.limit.rule() == ChargeRule::Flow => {
-                flow.set_limit(stated, now);
-                flow.set_delay(delay, now);
-            }
-            (Some(window), None) if self.limit.rule() == ChargeRule::Flow => {
-                let mut flow = Flow::new(stated, window, delay);
-                if let Counts::Window(counted) = &self.counts {
-                    for (leaves, amount) in counted.entries() {
-                        flow.record_past(amount, leaves - window, now);
-                    }
-                }
-                if let Some((credit, at)) = self.learned().credit.take() {
-                    flow.go_on_with(credit, nanos(now.since(at)));
-                }
-                self.flow = Some(Box::new(flow));
-                self.flow_number += 1;
-            }
-            (_, flow) => {
-                if let Some(mut flow) = flow.take() {
-                    self.learned().credit = Some((flow.level(now), now));
-                }
-            }
-        }
+        self.follow_flow(stated, delay, now);
         self.follow_others(now);
         self.set_quick();
+    }
+}
+
+impl LimitState {
+    /// Pools calls where its rule says so, and goes on with what was counted before.
+    fn follow_flow(&mut self, stated: u64, delay: Duration, now: Instant) {
+        let window = self.limit.quota().window().filter(|_| self.limit.rule() == ChargeRule::Flow);
+        if let (Some(flow), true) = (&mut self.flow, window.is_some()) {
+            if !flow.is_off(stated) {
+                flow.set_limit(stated, now);
+                return flow.set_delay(delay, now);
+            }
+        }
+        let mut old = self.flow.take();
+        let mut counted: Vec<(Instant, u64)> = Vec::new();
+        if let Some(flow) = &mut old {
+            self.learned().credit = Some((flow.level(now), now));
+            let stamp = |ends: u64| Instant::from_nanos(ends.saturating_sub(1));
+            counted.extend(flow.amounts().map(|(ends, amount)| (stamp(ends), amount)));
+        }
+        let Some(window) = window else {
+            return counted.into_iter().for_each(|(at, amount)| self.count(at, amount, now));
+        };
+        if let Counts::Window(own) = &self.counts {
+            let stamp = |leaves: Instant| leaves - window - INSTANT;
+            counted.extend(own.entries().map(|(leaves, amount)| (stamp(leaves), amount)));
+        }
+        let mut flow = Flow::new(stated, window, delay);
+        counted.into_iter().for_each(|(at, amount)| flow.record_past(amount, at, now));
+        if let Some((credit, at)) = self.learned().credit.take() {
+            flow.go_on_with(credit, nanos(now.since(at)), now);
+        }
+        // From now on it is the one that counts.
+        self.counts = self.new_counts();
+        self.used = self.held;
+        self.flow = Some(Box::new(flow));
+        self.flow_number += 1;
     }
 }
 

@@ -58,9 +58,10 @@ impl LimitState {
             return;
         }
         let share = self.share(stated - counted - asked);
-        let unexplained =
-            Unexplained { share, sent: refused.sent.as_nanos(), since: self.start.first() };
         let now_ns = now.as_nanos();
+        // Before the first of our calls our count begins now.
+        let since = self.start.first().min(now_ns);
+        let unexplained = Unexplained { share, sent: refused.sent.as_nanos(), since };
         let window = narrow(window.as_nanos());
         let others = self.others.get_or_insert_with(|| Box::new(Others::new(window, now_ns)));
         let is_level =

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use paceline_core::{Dimension, Instant, LimitKey};
+use paceline_core::{ChargeMoment, Dimension, Instant, LimitKey};
 
 use super::{Counts, LimitState, narrow};
 use crate::flow::SavedFlow;
+use crate::limit::ChargeRule;
 
 /// One limit, as it was saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,15 +28,39 @@ pub struct SavedLimit {
     pub spent: u64,
     /// What the pacer has let through and not worked off.
     pub owed: u64,
-    /// What the rule Flow remembers, where the limit is charged by it.
+    /// What the rule Flow remembers, where the limit is charged by it; of one that fell back its
+    /// credit alone.
     pub flow: Option<SavedFlow>,
+    /// The delay bound that refusals made wider than the one stated.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub widened: Option<SavedDelay>,
+    /// Whether it is charged by the rule Flow, but for a server that was found to count on arrival.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub fell_back: bool,
+}
+
+/// A delay bound that refusals made wider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct SavedDelay {
+    /// How wide it is.
+    pub bound: Duration,
+    /// How long from the moment of saving until it is halved, if nothing else happens.
+    pub halved_in: Duration,
 }
 
 impl LimitState {
     pub(crate) fn save(&mut self, now: Instant) -> SavedLimit {
         self.expire(now);
-        let counted = match &self.counts {
-            Counts::Window(window) => {
+        let window = self.limit.quota().window().unwrap_or_default();
+        let counted = match (&self.counts, &self.flow) {
+            (_, Some(flow)) => {
+                let leaves = |(ends, amount)| (Instant::from_nanos(ends) + window, amount);
+                let counted = flow.amounts().map(leaves).filter(|(leaves, _)| *leaves > now);
+                counted.map(|(leaves, amount)| (leaves.since(now), amount)).collect()
+            }
+            (Counts::Window(window), None) => {
                 window.entries().map(|(leaves, amount)| (leaves.since(now), amount)).collect()
             }
             _ => Vec::new(),
@@ -48,17 +73,29 @@ impl LimitState {
             spent: self.spent(),
             owed: self.pacer.as_ref().map_or(0, |pacer| narrow(pacer.owed(now))),
             flow: None,
+            widened: self.widened_for(now),
+            fell_back: self.fell_back,
         }
     }
 
     /// What the rule Flow remembers; it knows itself what its calls in flight may come to.
     pub(crate) fn save_flow(&mut self, now: Instant) -> Option<SavedFlow> {
-        self.flow.as_mut().map(|flow| flow.save(now))
+        match &mut self.flow {
+            Some(flow) => Some(flow.save(now)),
+            None if self.fell_back => self.resting_flow(now).map(|mut flow| flow.save(now)),
+            None => None,
+        }
     }
 
     /// Counts what was saved, `elapsed` ago.
     pub(crate) fn restore(&mut self, saved: &SavedLimit, elapsed: Duration, now: Instant) {
         self.start.know();
+        if let Some(saved) = saved.widened {
+            self.restore_widened(saved, elapsed, now);
+        }
+        if saved.fell_back {
+            self.restore_fallback(saved.flow.as_ref(), elapsed, now);
+        }
         let window = self.limit.quota().window().unwrap_or_default();
         for (left, amount) in &saved.counted {
             let Some(left) = left.checked_sub(elapsed).filter(|left| !left.is_zero()) else {
@@ -79,6 +116,16 @@ impl LimitState {
         }
         if let (Some(pacer), true) = (&mut self.pacer, saved.owed > 0) {
             pacer.owe(saved.owed, now - elapsed);
+        }
+    }
+
+    /// It was found to be on a server that counts on arrival: so it is still.
+    fn restore_fallback(&mut self, flow: Option<&SavedFlow>, elapsed: Duration, now: Instant) {
+        if self.limit.rule() == ChargeRule::Flow {
+            self.counted_on(ChargeMoment::Arrival, now);
+        }
+        if let (Some(flow), true) = (flow, self.fell_back) {
+            self.rest_credit(flow.credit, now - elapsed);
         }
     }
 }

@@ -10,6 +10,7 @@ mod exhaustive;
 mod judge;
 mod life;
 pub(crate) mod naive;
+mod news;
 pub(crate) mod plan;
 pub(crate) mod random;
 mod server;

@@ -144,7 +144,7 @@ fn after_a_pause_that_follows_a_refusal_one_call_goes_ahead_alone() {
     limiter.pause_until(&LimitKey::All, Some(TOKENS), at(201), at(200));
     assert!(limiter.try_acquire(&call(1), at(200)).is_err());
     let later = at(290);
-    send(&mut limiter, 1, later);
+    let _ = send(&mut limiter, 1, later);
     assert!(limiter.try_acquire(&call(1), later).is_err(), "the probe is not back");
     assert!(limiter.try_acquire(&call(1), later + Duration::from_millis(250)).is_ok());
 }
@@ -178,12 +178,12 @@ fn flow_falls_back_to_holding_where_the_server_counts_on_arrival_and_returns() {
     let before = send(&mut limiter, 10, at(200));
     limiter.observe(&counted(ChargeMoment::Arrival), at(201));
     assert_eq!(look(&mut limiter, at(201)).rule, ChargeRule::Completion);
-    send(&mut limiter, 990, at(201));
+    let _ = send(&mut limiter, 990, at(201));
     assert!(limiter.try_acquire(&call(1), at(201)).is_err(), "what it could use is held");
     limiter.observe(&counted(ChargeMoment::Completion), at(202));
     assert_eq!(look(&mut limiter, at(202)).rule, ChargeRule::Flow);
     // A call that the Flow of before admitted is not another one's end.
-    send(&mut limiter, 20, at(203));
+    let _ = send(&mut limiter, 20, at(203));
     settle(&mut limiter, before, 10, at(204));
     let limit = look(&mut limiter, at(204));
     assert_eq!((limit.used, limit.held), (10, 1_010));
@@ -191,4 +191,26 @@ fn flow_falls_back_to_holding_where_the_server_counts_on_arrival_and_returns() {
     let mut holding = known(ChargeRule::Completion);
     holding.observe(&counted(ChargeMoment::Completion), at(201));
     assert_eq!(look(&mut holding, at(201)).rule, ChargeRule::Completion, "it never was Flow");
+}
+
+#[test]
+fn a_refusal_before_any_call_of_ours_does_not_hold_for_ever() {
+    let mut limiter = Limiter::new();
+    let quota = Quota::per_minute(NonZeroU64::new(100).expect("not zero"));
+    limiter.add(Limit::new(LimitKey::All, TOKENS, quota)).expect("legal");
+    let told = Observation::Refused {
+        key: LimitKey::All,
+        dimension: Some(TOKENS),
+        actual: None,
+        limit: Some(100),
+        receipt: None,
+    };
+    limiter.observe(&told, at(1_000));
+    let demand = Demand::new().with(TOKENS, Amount::exact(50));
+    let Err(Refusal::NotUntil(blocked)) = limiter.try_acquire(&demand, at(1_000)) else {
+        panic!("others have it all");
+    };
+    let until = blocked.until.expect("what was there before us leaves within a window or so");
+    assert!(until < at(1_070), "{until}");
+    assert!(limiter.try_acquire(&demand, until).is_ok());
 }

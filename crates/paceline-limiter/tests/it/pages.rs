@@ -3,13 +3,18 @@
 const PROMISES: &str = include_str!("../../docs/promises.md");
 
 /// What holds the promises, where it is: tests of this binary, and those beside the code.
-const TESTS: [&str; 11] = [
+const TESTS: [&str; 16] = [
     include_str!("deadlines.rs"),
+    include_str!("laws.rs"),
     include_str!("oracle.rs"),
+    include_str!("permits.rs"),
+    include_str!("profiles.rs"),
     include_str!("promises.rs"),
     include_str!("restart.rs"),
+    include_str!("saved.rs"),
     include_str!("table.rs"),
     include_str!("waiting.rs"),
+    include_str!("wakeups.rs"),
     include_str!("../../src/limiter/calls.rs"),
     include_str!("../../src/pacer.rs"),
     include_str!("../../src/queue/tests/fairness.rs"),

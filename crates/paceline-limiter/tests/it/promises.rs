@@ -212,8 +212,9 @@ proptest! {
     ) {
         let mut limiter = Limiter::new();
         let quota = Quota::per_second(NonZeroU64::new(limit).expect("not zero"));
-        // Charged while in flight is not paced, so the guard is made harmless by settling late
-        // never: what is judged here is the pacer's spacing alone.
+        // Each call is told to be counted (its head is there) when it leaves, though the server counts
+        // it up to the delay bound later. So the rolling window behind the pacer forgets it too early
+        // to help, and what covers the delay is the spacing alone.
         let even = Limit::new(LimitKey::All, Dimension::Requests, quota)
             .charged(ChargeRule::Arrival).delay(DELAY).paced(Pacing::Even);
         limiter.add(even).expect("a legal limit");

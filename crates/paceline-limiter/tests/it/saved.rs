@@ -64,7 +64,7 @@ fn a_window_goes_on_where_it_was() {
 fn what_was_in_flight_is_taken_as_used_as_late_as_it_could_be() {
     let mut old = limiter([units_per_minute(100)]);
     let lasts = Completion::between(Duration::ZERO, Duration::from_secs(15));
-    old.try_acquire(&units(90).completes(lasts), after(0)).expect("room");
+    let _ = old.try_acquire(&units(90).completes(lasts), after(0)).expect("room");
     let saved = old.save(after(10));
     // Over by 15, gone by 75: 60 after what is 15 here.
     let mut new = restore([units_per_minute(100)], &saved, after(15));
@@ -113,4 +113,50 @@ fn another_form_and_unknown_limits_are_told() {
     saved.version = Saved::VERSION + 1;
     let restored = new.restore(&saved, Duration::ZERO, after(0));
     assert_eq!(restored, Restored::OtherVersion { found: Saved::VERSION + 1 });
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn what_was_written_to_a_file_is_what_was_saved() {
+    use paceline_limiter::ChargeRule;
+
+    let limits = || {
+        let model = LimitKey::Model("m".into());
+        [
+            units_per_minute(1_000),
+            units_per_minute(1_000_000).charged(ChargeRule::Flow),
+            Limit::new(model, Dimension::Requests, Quota::per_second(not_zero(9)))
+                .paced(Pacing::Bucket),
+            Limit::new(LimitKey::All, Dimension::Money, Quota::once(not_zero(50))),
+        ]
+    };
+    // Limits of one key, dimension and window are one limit, so Flow has one of its own.
+    for without in 0..2 {
+        let limits = || limits().into_iter().enumerate().filter(move |(n, _)| *n != without);
+        let limits = || limits().map(|(_, limit)| limit);
+        let mut old = limiter(limits());
+        let call = units(30).model("m").with(Dimension::Requests, Amount::exact(1));
+        let call = call.with(Dimension::Money, Amount::expected(2).upper(5));
+        for second in 0..6 {
+            let receipt = old.try_acquire(&call, after(second)).expect("room");
+            old.sent(receipt, after(second));
+            if second % 3 != 0 {
+                let used = Actual::new().with(Dimension::TotalTokens, 20 + second);
+                old.settle(receipt, &used.with(Dimension::Money, 1), after(second + 1));
+            }
+        }
+        let saved = old.save(after(10));
+        let text = serde_json::to_string(&saved).expect("plain data");
+        let read: Saved = serde_json::from_str(&text).expect("what was written");
+        assert_eq!(read, saved);
+        // And it does the same.
+        let (mut one, mut other) = (limiter(limits()), limiter(limits()));
+        for (limiter, saved) in [(&mut one, &saved), (&mut other, &read)] {
+            let restored = limiter.restore(saved, Duration::from_secs(5), after(500));
+            assert_eq!(restored, Restored::Limits { restored: 3, unknown: 0 });
+        }
+        let (one, other) = (one.snapshot(after(500)), other.snapshot(after(500)));
+        assert_eq!(one.limits, other.limits);
+        assert!(one.limits.iter().any(|limit| limit.used > 0));
+    }
 }

@@ -105,7 +105,7 @@ fn the_async_form_does_what_the_corpus_says() {
 #[cfg(feature = "tokio")]
 #[test]
 fn the_facades_seam_does_what_the_corpus_says() {
-    check(Form::Seam, 5);
+    check(Form::Seam, 10);
 }
 
 #[test]

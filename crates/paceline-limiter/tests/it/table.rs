@@ -7,7 +7,7 @@ use paceline_core::{
     Actual, Amount, Demand, Dimension, Instant, LimitKey, LimiterId, Observation, Quota, Receipt,
     Refusal,
 };
-use paceline_limiter::{Limit, Limiter, Profile, Served};
+use paceline_limiter::{Limit, Limiter, Profile, QueuePolicy, Served};
 
 fn not_zero(n: u64) -> NonZeroU64 {
     NonZeroU64::new(n).expect("not zero")
@@ -49,7 +49,7 @@ fn assert_leaves(until: Option<Instant>, millis: u64) {
 fn all_limits_admit_or_none_is_charged() {
     let mut limiter =
         limiter([per_minute(Dimension::Requests, 10), per_minute(Dimension::TotalTokens, 100)]);
-    limiter.try_acquire(&tokens(60, 60), at(0)).expect("fits");
+    let _ = limiter.try_acquire(&tokens(60, 60), at(0)).expect("fits");
     for _ in 0..20 {
         let refused = limiter.try_acquire(&tokens(60, 60), at(0));
         assert!(matches!(refused, Err(Refusal::NotUntil(_))));
@@ -149,11 +149,26 @@ fn a_deadline_that_can_not_be_met_is_refused_at_once_and_one_that_passes_is_refu
 
 #[test]
 fn the_queue_is_bounded() {
-    let mut limiter = limiter([per_minute(Dimension::TotalTokens, 1)]).with_max_waiting(2);
-    limiter.try_acquire(&tokens(1, 1), at(0)).expect("fits");
+    let policy = QueuePolicy::new().max_waiting(2);
+    let limiter = limiter([per_minute(Dimension::TotalTokens, 1)]);
+    let mut limiter = limiter.with_queue(policy).expect("a policy that can be kept");
+    let _ = limiter.try_acquire(&tokens(1, 1), at(0)).expect("fits");
     limiter.enqueue(tokens(1, 1), at(0)).expect("the first waits");
     limiter.enqueue(tokens(1, 1), at(0)).expect("the second waits");
     assert_eq!(limiter.enqueue(tokens(1, 1), at(0)), Err(Refusal::QueueFull { waiting: 2 }));
+}
+
+#[test]
+fn another_queue_gives_no_ticket_again() {
+    let mut limiter = limiter([per_minute(Dimension::TotalTokens, 1)]);
+    let _ = limiter.try_acquire(&tokens(1, 1), at(0)).expect("fits");
+    let forgotten = limiter.enqueue(tokens(1, 1), at(0)).expect("it waits");
+    let policy = QueuePolicy::new().max_waiting(1);
+    let mut limiter = limiter.with_queue(policy).expect("a policy that can be kept");
+    assert!(!limiter.leave(forgotten));
+    let other = limiter.enqueue(tokens(1, 1), at(0)).expect("it waits");
+    assert!(!limiter.leave(forgotten), "{forgotten:?} finds {other:?}");
+    assert_eq!(limiter.waiting(), 1);
 }
 
 #[test]
@@ -179,10 +194,10 @@ fn limits_are_created_changed_and_lifted_as_they_are_observed() {
     };
     let ask = tokens(60, 60).model("m");
     limiter.observe(&stated(100), at(0));
-    limiter.try_acquire(&ask, at(0)).expect("fits");
+    let _ = limiter.try_acquire(&ask, at(0)).expect("fits");
     assert!(limiter.try_acquire(&ask, at(0)).is_err());
     limiter.observe(&stated(120), at(0));
-    limiter.try_acquire(&ask, at(0)).expect("the limit was raised");
+    let _ = limiter.try_acquire(&ask, at(0)).expect("the limit was raised");
     limiter.observe(&stated(50), at(0));
     assert!(matches!(limiter.try_acquire(&ask, at(0)), Err(Refusal::Never { .. })));
     let refill = Quota::per_minute(not_zero(1)).refill();
@@ -200,7 +215,7 @@ fn what_the_server_says_is_left_only_ever_tightens() {
         remaining,
         limit: 100,
     };
-    limiter.try_acquire(&tokens(30, 30), at(0)).expect("fits");
+    let _ = limiter.try_acquire(&tokens(30, 30), at(0)).expect("fits");
     limiter.observe(&remaining(100), at(0));
     assert!(limiter.try_acquire(&tokens(71, 71), at(0)).is_err());
     limiter.observe(&remaining(20), at(0));
@@ -212,9 +227,9 @@ fn what_the_server_says_is_left_only_ever_tightens() {
 fn the_past_counts() {
     let mut limiter =
         limiter([per_minute(Dimension::TotalTokens, 100), per_minute(Dimension::Requests, 2)]);
-    limiter.record_past(&tokens(70, 70), at(1_000));
+    limiter.record_past(&tokens(70, 70), at(1_000), at(30_000));
     assert!(limiter.try_acquire(&tokens(31, 31), at(30_000)).is_err());
-    limiter.record_past(&tokens(0, 0), at(29_000));
+    limiter.record_past(&tokens(0, 0), at(29_000), at(30_000));
     let Err(Refusal::NotUntil(blocked)) = limiter.try_acquire(&tokens(1, 1), at(30_000)) else {
         panic!("two requests are counted");
     };
@@ -243,4 +258,28 @@ fn a_foreign_receipt_changes_nothing() {
     assert!(!one.settle(foreign, &Actual::new().with(Dimension::TotalTokens, 0), at(0)));
     assert!(!one.cancel_unsent(foreign, at(0)));
     assert!(one.try_acquire(&tokens(1, 1), at(0)).is_err());
+}
+
+#[test]
+fn a_call_that_went_ahead_after_a_pause_and_never_left_leaves_no_trace() {
+    let mut limiter = limiter([per_minute(Dimension::TotalTokens, 100)]);
+    let refused = Observation::Refused {
+        key: LimitKey::All,
+        dimension: None,
+        actual: None,
+        limit: None,
+        receipt: None,
+    };
+    limiter.observe(&refused, at(0));
+    limiter.pause_until(&LimitKey::All, None, at(1_000), at(0));
+    let before = limiter.snapshot(at(1_100));
+    assert_eq!((before.pauses[0].until, before.pauses[0].probes), (at(1_000), true));
+    let ahead = limiter.try_acquire(&tokens(1, 1), at(1_100)).expect("one goes ahead");
+    let during = limiter.snapshot(at(1_100));
+    assert_eq!((during.pauses[0].until, during.pauses[0].probes), (at(1_350), false));
+    assert!(limiter.try_acquire(&tokens(1, 1), at(1_100)).is_err(), "the others wait for it");
+    assert!(limiter.cancel_unsent(ahead, at(1_100)));
+    assert_eq!(limiter.snapshot(at(1_100)), before);
+    assert!(limiter.try_acquire(&tokens(1, 1), at(1_100)).is_ok(), "another one goes ahead");
+    assert!(limiter.try_acquire(&tokens(1, 1), at(1_100)).is_err());
 }

@@ -126,13 +126,7 @@ async fn a_grant_that_nobody_took_goes_back() {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_cancelled_waits_leak_nothing() {
     let limiter = shared([tokens_per_minute(500)]);
-    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = move |below: u64| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed % below
-    };
+    let mut random = random_from(0x9E37_79B9_7F4A_7C15);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..10_000 {
         let limiter = limiter.clone();
@@ -157,6 +151,77 @@ async fn ten_thousand_cancelled_waits_leak_nothing() {
     let idle = limiter.snapshot();
     assert_eq!((idle.in_flight, idle.waiting), (0, 0));
     assert_eq!((idle.limits[0].used, idle.limits[0].held), (0, 0));
+}
+
+/// Numbers that look random, from a seed that is not zero.
+fn random_from(mut seed: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    }
+}
+
+/// A few tasks that come, lose patience, are aborted at any moment, or work and end in any way.
+async fn run_schedule(seed: u64) {
+    let mut random = random_from(seed);
+    let places = Quota::once(NonZeroU64::new(1 + random(3)).expect("not zero"));
+    let places = Limit::new(LimitKey::All, Dimension::InFlight, places);
+    let limiter = shared([tokens_per_minute(400), places]);
+    let mut tasks = Vec::new();
+    for _ in 0..2 + random(7) {
+        let limiter = limiter.clone();
+        let (tokens, end) = (1 + random(300), random(4));
+        let (patience, work) = (random(90_000), random(2_000));
+        let work = Duration::from_millis(work);
+        tasks.push(tokio::spawn(async move {
+            let demand = ask(tokens).with(Dimension::InFlight, Amount::exact(1));
+            let patience = Duration::from_millis(patience);
+            let Ok(granted) = timeout(patience, limiter.permit(&demand)).await else { return };
+            let mut permit = granted.expect("it only has to wait");
+            if end == 0 {
+                return;
+            }
+            permit.sent();
+            sleep(work).await;
+            match end {
+                1 => {}
+                2 => permit.cancel_unsent(),
+                _ => permit.settle(&Actual::new().with(Dimension::TotalTokens, tokens / 2)),
+            }
+        }));
+        match random(4) {
+            0 => sleep(Duration::from_millis(random(3_000))).await,
+            1 => tokio::task::yield_now().await,
+            2 => {
+                let victim = usize::try_from(random(tasks.len() as u64)).expect("small");
+                tasks[victim].abort();
+            }
+            _ => {}
+        }
+    }
+    for task in tasks {
+        if let Err(error) = task.await {
+            assert!(error.is_cancelled(), "seed {seed}: {error}");
+        }
+    }
+    let ended = limiter.snapshot();
+    let held: u64 = ended.limits.iter().map(|limit| limit.held).sum();
+    assert_eq!((ended.in_flight, ended.waiting, held), (0, 0, 0), "seed {seed}");
+    sleep(Duration::from_secs(61)).await;
+    let used: u64 = limiter.snapshot().limits.iter().map(|limit| limit.used).sum();
+    assert_eq!(used, 0, "seed {seed}");
+    // All of it can be had again, so nobody is thought to wait in front.
+    let all = ask(400).with(Dimension::InFlight, Amount::exact(1));
+    assert!(limiter.try_permit(&all).is_ok(), "seed {seed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_random_schedules_leak_nothing() {
+    for number in 1..=10_000_u64 {
+        run_schedule(number.wrapping_mul(0x9E37_79B9_7F4A_7C15)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -183,6 +183,24 @@ async fn a_spending_cap_refuses_what_it_can_not_pay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reported_cost_of_nothing_or_of_an_absurd_sum_gives_way_to_the_price() {
+    let answer = |ticks: &str| {
+        format!(
+            r#"{{"choices": [], "usage": {{"prompt_tokens": 100, "completion_tokens": 10,
+            "total_tokens": 110, "cost_in_usd_ticks": {ticks}}}}}"#
+        )
+    };
+    let listed = 100 * 12_500 + 10 * 25_000;
+    for (ticks, cost) in [("7", 7), ("0", listed), ("-1", listed), ("9000000000000000000", listed)]
+    {
+        let transport = MockTransport::new().answer(200, answer(ticks));
+        let client = mocked(&transport).build().expect("legal settings");
+        let reply = client.chat(&chat()).await.expect("an answer");
+        assert_eq!(reply.cost(), Some(Money::from_ticks(cost)), "{ticks}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_secret_and_no_address_is_in_any_error_or_debug() {
     let key = ApiKey::new("xai-secret-0123456789").expect("legal");
     let echo = r#"{"error": "Incorrect API key provided: xai-secret-0123456789"}"#;

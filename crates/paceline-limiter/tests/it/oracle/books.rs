@@ -166,9 +166,14 @@ impl Books {
         if said.held != self.held() {
             return Err(format!("S3: {} held, {} outstanding", said.held, self.held()));
         }
+        // So many moments ahead are told apart; what shares one leaves with the later.
+        if self.counted.iter().filter(|counted| counted.stamp > now).count() > AHEAD {
+            self.is_complete = false;
+        }
         let (least, most) = match self.kind {
             Kind::Spent => (self.spent, self.spent),
-            Kind::InFlight | Kind::Bucket => (0, 0),
+            Kind::InFlight => (0, 0),
+            Kind::Bucket => (0, u64::MAX),
             _ => (self.sum(now, 0), self.sum(now, self.slack)),
         };
         if said.used < least || (self.is_complete && said.used > most) {
@@ -198,3 +203,6 @@ impl Books {
         }
     }
 }
+
+/// How many moments to come a limit tells apart.
+const AHEAD: usize = 32;

@@ -1,6 +1,6 @@
 //! What else is done to a limiter: the queue, changed limits, clocks, pauses, restarts, news.
 
-use paceline_core::{Dimension, Instant, LimitKey, Observation, Refusal};
+use paceline_core::{Dimension, Instant, LimitKey, Refusal};
 use paceline_limiter::{Limiter, Restored, Served};
 
 use super::books::Kind;
@@ -79,9 +79,10 @@ impl World {
     fn wait_for_head(&mut self) -> Verdict {
         let is_exact = self.watched.iter().all(|watched| watched.pace.is_none());
         let now = self.clock();
-        let Some(until) = self.limiter.next_wakeup(now).filter(|_| !self.waiting.is_empty()) else {
+        if self.waiting.is_empty() {
             return Ok(());
-        };
+        }
+        let Some(until) = self.limiter.next_wakeup(now) else { return self.check_hopeless() };
         if until.as_nanos() <= self.told {
             return Err(format!(
                 "L1: nothing to do at {}, to be asked again at {until}",
@@ -109,6 +110,9 @@ impl World {
         let limit = &watched.limit;
         let quota = limit.quota().with_limit(super::plan::not_zero(watched.most));
         let (key, dimension) = (limit.key().clone(), limit.dimension());
+        if !self.plan.habits.is_paced && self.random.one_in(3) {
+            return self.replace_limit(usize::try_from(one).expect("an index"), quota);
+        }
         let now = self.operate();
         self.tally.changes += 1;
         if !self.limiter.set_limit(&key, dimension, quota, now) {
@@ -148,46 +152,6 @@ impl World {
         self.operation += 1;
         self.limiter.resume(&key, dimension);
         self.pauses.retain(|(other, of, _)| *other != key || *of != dimension);
-        Ok(())
-    }
-
-    /// The server, or whoever claims to be it, tells what is left, or refuses.
-    pub(super) fn observe(&mut self) -> Verdict {
-        let one = self.random.below(self.watched.len() as u64);
-        let index = usize::try_from(one).expect("an index");
-        let watched = &mut self.watched[index];
-        let (key, dimension) = (watched.limit.key().clone(), watched.limit.dimension());
-        let (limit, amount) = (watched.most, self.random.between(0, watched.most));
-        let is_minute = watched.limit.quota().window() == Some(duration(60_000_000_000));
-        let is_refused = self.random.one_in(2);
-        let told = if is_refused {
-            let (actual, limit) = (Some(limit + amount), Some(limit));
-            Observation::Refused {
-                key: key.clone(),
-                dimension: Some(dimension),
-                actual,
-                limit,
-                receipt: None,
-            }
-        } else {
-            Observation::Remaining { key: key.clone(), dimension, remaining: amount, limit }
-        };
-        let now = self.operate();
-        let before = self.limiter.snapshot(now);
-        self.limiter.observe(&told, now);
-        let after = self.limiter.snapshot(now);
-        for (index, watched) in self.watched.iter_mut().enumerate() {
-            watched.books.is_complete = false;
-            let (before, after) = (&before.limits[index], &after.limits[index]);
-            if after.free > before.free || after.used < before.used || after.held != before.held {
-                return Err(format!("{told:?} made {before:?} {after:?}"));
-            }
-        }
-        let kind = self.watched[index].books.kind;
-        let is_told = is_minute && !is_refused && matches!(kind, Kind::Arrival | Kind::Completion);
-        if is_told && after.limits[index].free > amount {
-            return Err(format!("{told:?} left {:?}", after.limits[index]));
-        }
         Ok(())
     }
 
@@ -231,11 +195,11 @@ impl World {
     }
 
     pub(super) fn hear_foreign(&mut self, index: usize) {
-        self.operation += 1;
+        let now = self.operate();
         let foreign = &mut self.foreign[index];
         foreign.told = self.operation;
         let at = Instant::from_nanos((foreign.at - foreign.way).saturating_add_signed(self.offset));
-        self.limiter.record_past(&foreign.fate.demand, at);
+        self.limiter.record_past(&foreign.fate.demand, at, now);
         for watched in &mut self.watched {
             watched.books.is_complete = false;
             if watched.asked(&foreign.fate).is_none() {

@@ -358,7 +358,7 @@ impl World {
     /// L1: if nothing else happens until the computed moment, the demand is admitted then.
     fn wait_for(&mut self, fate: Fate, refusal: &Refusal) -> Verdict {
         let Refusal::NotUntil(blocked) = refusal else { return Ok(()) };
-        let Some(until) = blocked.until else { return Ok(()) };
+        let Some(until) = blocked.until else { return self.check_hopeless() };
         let at = self.true_time(until);
         let is_exact = self.watched.iter().all(|watched| watched.pace.is_none());
         if !is_exact || !self.waiting.is_empty() || at >= self.next_event() || self.random.one_in(4)
@@ -375,6 +375,14 @@ impl World {
             Ok(receipt) => self.admit(fate, receipt),
             Err(refusal) => Err(format!("L1: promised for {until}, refused then: {refusal:?}")),
         }
+    }
+
+    /// L1: time alone helps where nothing has to end first, under Flow neither.
+    pub(super) fn check_hopeless(&self) -> Verdict {
+        if self.in_flight == 0 {
+            return Err("L1: nothing is in flight, and time alone does not help".into());
+        }
+        Ok(())
     }
 
     /// When the limiter's clock shows a moment.

@@ -89,7 +89,7 @@ impl Driver for Pure {
                 true
             }
             Act::RecordPast(demand, at) => {
-                self.limiter.record_past(&demand, at);
+                self.limiter.record_past(&demand, at, now);
                 true
             }
         };

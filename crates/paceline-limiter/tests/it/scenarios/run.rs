@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use paceline_core::{Actual, Blocked, Observation, Receipt, Refill, Refusal};
-use paceline_limiter::{Limiter, Snapshot};
+use paceline_limiter::{Limiter, QueuePolicy, Snapshot};
 
 use super::driver::{Act, Answer, Calls, Driver, Form, Unable};
 use super::format::{Action, Learned, Outcome, Range, Scenario, Step, Until};
@@ -58,7 +58,8 @@ fn driver(scenario: &Scenario, form: Form) -> Result<Box<dyn Driver>, Problem> {
         limiter.add(limit.clone()).map_err(|why| Problem::Wrong(why.to_string()))?;
     }
     if let Some(most) = scenario.max_waiting {
-        limiter = limiter.with_max_waiting(most);
+        let policy = QueuePolicy::new().max_waiting(most);
+        limiter = limiter.with_queue(policy).map_err(|why| Problem::Wrong(why.to_string()))?;
     }
     Ok(match form {
         Form::Pure(base) => Box::new(super::pure::Pure::new(limiter, base)),

@@ -149,6 +149,7 @@ impl TryFrom<String> for Charged {
         Ok(Self(match text.as_str() {
             "arrival" => ChargeRule::Arrival,
             "completion" => ChargeRule::Completion,
+            "flow" => ChargeRule::Flow,
             "in_flight" => ChargeRule::WhileInFlight,
             _ => return Err(format!("not a charge rule: {text:?}")),
         }))

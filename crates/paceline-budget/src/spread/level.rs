@@ -1,0 +1,168 @@
+//! The levels at which quantiles are read.
+//!
+//! A quantile that should be passed once in twenty is read a little higher after every time that it
+//! was passed, and a little lower after every time that it was not, so that over time it is passed
+//! once in twenty whatever the distribution is (adaptive conformal inference). Invariant: a higher
+//! level never becomes a lower one.
+
+use serde::{Deserialize, Serialize};
+
+/// The levels whose promises are followed; those between are moved as their neighbours are.
+const ANCHORS: [f64; 13] =
+    [0.001, 0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.995, 0.999];
+/// How far one answer moves a level, in log odds, in units of its own uncertainty. At 95 % a pass
+/// moves it by a fifth, such as to 95.9 %.
+const STEP: f64 = 0.05;
+/// A level is never moved beyond these log odds, about 1 in 1,000,000.
+const MOST_ODDS: f64 = 14.0;
+
+/// A level is not moved towards the middle before it ought to have been passed this often.
+const BEFORE_INWARD: f64 = 3.0;
+
+/// How far each level is moved, in log odds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "SavedLevels", into = "SavedLevels")]
+pub(crate) struct Levels {
+    by: [f32; ANCHORS.len()],
+    /// How many numbers they know of.
+    count: u32,
+}
+
+/// As they are saved: in thousandths, so that they are short; how many numbers they know of.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct SavedLevels([i16; ANCHORS.len()], u32);
+
+impl From<Levels> for SavedLevels {
+    fn from(levels: Levels) -> Self {
+        Self(levels.by.map(|by| (by * 1_000.0).round() as i16), levels.count)
+    }
+}
+
+impl From<SavedLevels> for Levels {
+    fn from(saved: SavedLevels) -> Self {
+        Self { by: saved.0.map(|by| f32::from(by) / 1_000.0), count: saved.1 }
+    }
+}
+
+impl Levels {
+    /// The level at which to read the quantile of a level.
+    pub(super) fn moved(&self, level: f64) -> f64 {
+        if level.is_nan() || level <= 0.0 || level >= 1.0 {
+            return level;
+        }
+        let odds = log_odds(level);
+        let next = ANCHORS.partition_point(|anchor| *anchor < level);
+        let moved = match next {
+            0 => odds + self.by(0),
+            ANCHORS_LEN => odds + self.by(ANCHORS_LEN - 1),
+            _ => {
+                let (below, above) = (log_odds(ANCHORS[next - 1]), log_odds(ANCHORS[next]));
+                let share = (odds - below) / (above - below);
+                odds + self.by(next - 1) * (1.0 - share) + self.by(next) * share
+            }
+        };
+        // Neighbours that were moved past each other keep their order: the outer one gives way to
+        // no inner one.
+        let ordered = if level >= 0.5 {
+            (0..next).filter(|i| ANCHORS[*i] >= 0.5).map(|i| self.at(i)).fold(moved, f64::max)
+        } else {
+            (next..ANCHORS_LEN)
+                .filter(|i| ANCHORS[*i] <= 0.5)
+                .map(|i| self.at(i))
+                .fold(moved, f64::min)
+        };
+        let ordered = ordered.clamp(-MOST_ODDS, MOST_ODDS);
+        1.0 / (1.0 + (-ordered).exp())
+    }
+
+    /// Learns from one number, of which the distribution said with which chance a number would be
+    /// below it, and with which chance at or below it. A level that lies between the two is held in
+    /// part, so that answers of one length move nothing where that was foreseen.
+    pub(super) fn learn(&mut self, below: f64, through: f64) {
+        let before = *self;
+        for (moved, anchor) in self.by.iter_mut().zip(ANCHORS) {
+            let level = before.moved(anchor);
+            let held = if through > below {
+                ((level - below) / (through - below)).clamp(0.0, 1.0)
+            } else {
+                f64::from(u8::from(below < level))
+            };
+            let surprise = anchor - held;
+            let step = STEP * surprise / (anchor * (1.0 - anchor)).sqrt();
+            let odds = log_odds(anchor);
+            // From where it was read, so that one kept back by its neighbours gathers no debt.
+            let next = (log_odds(level) + step).clamp(-MOST_ODDS, MOST_ODDS);
+            let outward = if anchor < 0.5 { odds.min(next) } else { odds.max(next) };
+            let is_known = f64::from(before.count) * anchor.min(1.0 - anchor) >= BEFORE_INWARD;
+            *moved = (if is_known { next } else { outward } - odds) as f32;
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Whether every number is one, for what comes from outside.
+    pub(super) fn is_sound(&self) -> bool {
+        self.by.iter().all(|by| f64::from(by.abs()) <= 2.0 * MOST_ODDS)
+    }
+
+    fn by(&self, anchor: usize) -> f64 {
+        f64::from(self.by[anchor])
+    }
+
+    fn at(&self, anchor: usize) -> f64 {
+        log_odds(ANCHORS[anchor]) + self.by(anchor)
+    }
+}
+
+const ANCHORS_LEN: usize = ANCHORS.len();
+
+fn log_odds(level: f64) -> f64 {
+    (level / (1.0 - level)).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers from 0 to 1 whose true chance to stay below `u` is u², read as if it were u.
+    fn passed(level: f64) -> f64 {
+        let mut levels = Levels::default();
+        let (mut passed, mut seed) = (0_u32, 1_u64);
+        for round in 0..60_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let u = ((seed >> 33) as f64 / f64::from(1_u32 << 31)).sqrt();
+            if round >= 10_000 {
+                passed += u32::from(u >= levels.moved(level));
+            }
+            levels.learn(u, u);
+        }
+        f64::from(passed) / 50_000.0
+    }
+
+    #[test]
+    fn what_is_promised_is_held_though_the_distribution_is_wrong() {
+        for level in [0.025, 0.5, 0.9, 0.95, 0.975, 0.995] {
+            let off = (passed(level) - (1.0 - level)).abs();
+            assert!(off < 0.003, "{level}: {off}");
+        }
+    }
+
+    #[test]
+    fn a_higher_level_never_becomes_a_lower_one() {
+        let mut levels = Levels::default();
+        let mut seed = 9_u64;
+        for _ in 0..2_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let u = (seed >> 33) as f64 / f64::from(1_u32 << 31);
+            levels.learn(u, u);
+            let moved: Vec<f64> = (1..1_000).map(|i| levels.moved(f64::from(i) / 1e3)).collect();
+            assert!(moved.windows(2).all(|two| two[0] <= two[1] + 1e-9), "{levels:?}");
+        }
+    }
+
+    #[test]
+    fn the_ends_stay_where_they_are() {
+        let mut levels = Levels::default();
+        (0..100).for_each(|_| levels.learn(1.0, 1.0));
+        assert_eq!((levels.moved(0.0), levels.moved(1.0)), (0.0, 1.0));
+    }
+}

@@ -1,0 +1,439 @@
+//! What was seen, from all calls of a model down to those most alike.
+//!
+//! Every rung of a ladder begins with what the rung above it believes, and is moved by what it has
+//! seen itself: the more it has seen, the less the rung above counts. What was cut off counts as
+//! "at least so much" where the cut is not a part of what is asked (the posterior mean of a
+//! beta-Stacy process, which is exact for both). Invariants: the number of rungs remembered is
+//! bounded; older numbers fade.
+
+use std::collections::BTreeMap;
+
+use paceline_core::Tag;
+use serde::{Deserialize, Serialize};
+
+use super::distribution::{Distribution, chances};
+use super::grid::{CELLS, cell};
+use super::level::Levels;
+use super::logs::Logs;
+
+/// What calls are told apart by, from the general to the specific.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Ladder {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) effort: Option<Tag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tag: Option<Tag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cap: Option<u64>,
+    /// Tokens of the prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt: Option<u64>,
+}
+
+/// What a tree is of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Kind {
+    /// Before anything was seen: this in the middle.
+    pub(crate) typical: f64,
+    /// And so far about it, in natural logarithms.
+    pub(crate) deviation: f64,
+}
+
+/// A number that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) number: u64,
+    /// The cap cut it off: without it, it would have been at least this.
+    pub(crate) cut: bool,
+}
+
+/// Below the root: effort, tag, cap, and the prompt to an octave and to a quarter of one.
+const DEPTHS: usize = 5;
+/// From this rung on the cap is a part of what is asked, so that what it cuts off is whole.
+const CAPPED: usize = 3;
+/// How many numbers of its own weigh as much as the rung above, for the root and every rung.
+const TRUST: [f64; DEPTHS + 1] = [4.0, 2.0, 2.0, 2.0, 6.0, 10.0];
+/// How many of the last numbers count at most.
+const MEMORY: f32 = 1_000.0;
+/// How many rungs are remembered; the one unused longest makes room.
+const MAX_NODES: usize = 256;
+/// What weighs less is forgotten.
+const LEAST_WEIGHT: f32 = 1e-3;
+
+/// One rung: what was seen there, cell by cell.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "SavedNode", into = "SavedNode")]
+struct Node {
+    /// Cell, weight of what ended there, weight of what was cut off there; in the order of cells.
+    cells: Vec<(u16, f32, f32)>,
+    /// How many numbers there were.
+    count: u64,
+    /// How many of them were cut off.
+    cuts: u64,
+    levels: Levels,
+    used: u64,
+}
+
+/// Numbers that were seen, by ladder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "SavedTree", into = "SavedTree")]
+pub(crate) struct Tree {
+    logs: Logs,
+    root: Node,
+    nodes: BTreeMap<(u8, Ladder), Node>,
+    clock: u64,
+    /// The chances of the logarithms alone, and how many numbers they know of.
+    start: Start,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Start {
+    hazards: Vec<f64>,
+    count: u64,
+}
+
+/// It is made of the rest.
+impl PartialEq for Start {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// A tree as it is saved.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedTree {
+    version: u32,
+    logs: Logs,
+    root: Node,
+    nodes: Vec<(u8, Ladder, Node)>,
+    clock: u64,
+}
+
+/// A rung as it is saved: weights in hundredths, so that it is short.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedNode {
+    count: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    cuts: u64,
+    used: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    levels: Levels,
+    /// Cell and weight of what ended there.
+    ended: Vec<(u16, u32)>,
+    /// Cell and weight of what was cut off there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cut: Vec<(u16, u32)>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// The form in which a tree is saved; another is refused.
+const VERSION: u32 = 1;
+
+/// Why a saved tree can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotSaved {
+    #[error("lengths and times are saved in form {0}, and this version reads form {VERSION}")]
+    Version(u32),
+    #[error("saved lengths or times are no numbers that can have been seen")]
+    Numbers,
+}
+
+impl Tree {
+    pub(crate) fn new(kind: Kind) -> Self {
+        let mut tree = Self {
+            logs: Logs::new(kind.typical, kind.deviation),
+            root: Node::default(),
+            nodes: BTreeMap::new(),
+            clock: 0,
+            start: Start::default(),
+        };
+        tree.begin_anew();
+        tree
+    }
+
+    /// How many numbers it has seen.
+    pub(crate) const fn count(&self) -> u64 {
+        self.root.count
+    }
+
+    /// What is known of the next number.
+    pub(crate) fn predict(&self, ladder: &Ladder) -> Distribution {
+        let (above, _) = self.climb_down(ladder, Unseen::None);
+        let (careful, levels) = self.climb_down(ladder, Unseen::OneAtEachEnd);
+        Distribution::new(above, careful, levels)
+    }
+
+    /// The chances to reach each cell, and the levels that go with them.
+    fn climb_down(&self, ladder: &Ladder, unseen: Unseen) -> (Vec<f64>, Levels) {
+        let mut hazards = self.start.hazards.clone();
+        self.root.update(TRUST[0], unseen, &mut hazards);
+        let (mut last, mut levels) = (&self.root, self.root.levels);
+        for (depth, trust) in TRUST.into_iter().enumerate().skip(1) {
+            let Some(node) = self.nodes.get(&(depth as u8, ladder.to(depth))) else { continue };
+            if depth <= CAPPED && node.count >= OWN_LEVELS {
+                levels = node.levels;
+            }
+            // Who has seen the same as the rung above has nothing to add.
+            if node.count != last.count || node.cuts != last.cuts {
+                node.update(trust, unseen, &mut hazards);
+                last = node;
+            }
+        }
+        (above(hazards), levels)
+    }
+
+    /// Learns a number.
+    pub(crate) fn learn(&mut self, ladder: &Ladder, seen: Seen) {
+        self.clock += 1;
+        let chances = chances(&self.climb_down(ladder, Unseen::OneAtEachEnd).0, seen);
+        self.logs.see(seen.number);
+        let parents = self.root.levels;
+        self.root.learn(0, seen, chances);
+        for depth in 1..=DEPTHS {
+            let key = (depth as u8, ladder.to(depth));
+            if !self.nodes.contains_key(&key) {
+                self.make_room();
+            }
+            let node = self
+                .nodes
+                .entry(key)
+                .or_insert_with(|| Node { levels: parents, ..Node::default() });
+            node.used = self.clock;
+            node.learn(depth, seen, chances);
+        }
+        if self.root.count >= self.start.count + 1 + self.start.count / 8 {
+            self.begin_anew();
+        }
+    }
+
+    /// Reckons anew what the logarithms alone say; it is costly, and changes less and less.
+    fn begin_anew(&mut self) {
+        let above = self.logs.above();
+        self.start.hazards = above
+            .windows(2)
+            .map(|ends| if ends[0] > 1e-12 { 1.0 - ends[1] / ends[0] } else { 1.0 })
+            .collect();
+        // Once the logarithms fade, the chances follow them at least this often.
+        self.start.count = self.root.count;
+    }
+
+    fn make_room(&mut self) {
+        if self.nodes.len() < MAX_NODES {
+            return;
+        }
+        let oldest = self.nodes.iter().min_by_key(|(_, node)| node.used);
+        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+            self.nodes.remove(&key);
+        }
+    }
+}
+
+/// Numbers that were not seen but might have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unseen {
+    /// For means: only what was seen counts.
+    None,
+    /// For quantiles: among n + 1 numbers the next is the longest once in n + 1 times, and as often
+    /// the shortest, so there is one longer than all that were seen and one shorter.
+    OneAtEachEnd,
+}
+
+/// Where the rung above believes less than this of what is shorter, there is no shorter one.
+const LEAST_SHARE: f64 = 1e-6;
+
+/// A rung has levels of its own from so many numbers on; before, those of all calls are better.
+const OWN_LEVELS: u64 = 20;
+
+/// The chances to reach each cell, of the chances to end in each once it is reached.
+fn above(mut hazards: Vec<f64>) -> Vec<f64> {
+    let mut left = 1.0;
+    for hazard in &mut hazards {
+        let here = left;
+        left *= 1.0 - *hazard;
+        *hazard = here;
+    }
+    hazards.push(0.0);
+    hazards
+}
+
+impl Node {
+    /// Moves what the rung above believes by what was seen here.
+    fn update(&self, trust: f64, unseen: Unseen, hazards: &mut [f64]) {
+        let Some((shortest, longest)) = self.ends() else { return };
+        let seen = self.cells.iter().map(|(_, ended, cut)| f64::from(*ended) + f64::from(*cut));
+        let mut at_risk: f64 = seen.sum();
+        // How much of what the rung above believes lies below all that was seen.
+        let mut shorter = 0.0;
+        if unseen == Unseen::OneAtEachEnd {
+            shorter =
+                1.0 - hazards[..shortest].iter().fold(1.0, |left, hazard| left * (1.0 - hazard));
+            at_risk += if shorter > LEAST_SHARE { 2.0 } else { 1.0 };
+        }
+        let (mut left, mut cells, mut next) = (1.0, self.cells.iter().peekable(), shortest);
+        // Beyond what was seen here, what the rung above believes stands.
+        for (index, hazard) in hazards[..=longest].iter_mut().enumerate() {
+            let believed = *hazard;
+            let weight = trust * left + at_risk;
+            let (mut ended, mut cut) = (0.0, 0.0);
+            if index == next {
+                (ended, cut) = cells
+                    .next()
+                    .map_or((0.0, 0.0), |(_, ended, cut)| (f64::from(*ended), f64::from(*cut)));
+                next = cells.peek().map_or(CELLS, |(cell, ..)| usize::from(*cell));
+            }
+            if index < shortest && shorter > LEAST_SHARE {
+                ended += left * believed / shorter;
+            }
+            if weight > 1e-9 {
+                *hazard = ((trust * left * believed + ended) / weight).clamp(0.0, 1.0);
+            }
+            left *= 1.0 - believed;
+            at_risk = (at_risk - ended - cut).max(0.0);
+        }
+    }
+
+    /// The lowest and the highest cell in which anything was seen.
+    fn ends(&self) -> Option<(usize, usize)> {
+        let ((first, ..), (last, ..)) = (self.cells.first()?, self.cells.last()?);
+        Some((usize::from(*first), usize::from(*last)))
+    }
+
+    fn learn(&mut self, depth: usize, seen: Seen, chances: (f64, f64)) {
+        let is_cut = seen.cut && depth < CAPPED;
+        if depth <= CAPPED {
+            // What was cut off may have been anything above.
+            self.levels.learn(chances.0, if is_cut { 1.0 } else { chances.1 });
+        }
+        let fade = 1.0 - 1.0 / MEMORY;
+        for (_, ended, cut) in &mut self.cells {
+            *ended *= fade;
+            *cut *= fade;
+        }
+        self.cells.retain(|(_, ended, cut)| ended + cut >= LEAST_WEIGHT);
+        let cell = cell(seen.number) as u16;
+        let place = self.cells.partition_point(|(other, ..)| *other < cell);
+        if self.cells.get(place).is_none_or(|(other, ..)| *other != cell) {
+            self.cells.insert(place, (cell, 0.0, 0.0));
+        }
+        let (_, ended, cut) = &mut self.cells[place];
+        *(if is_cut { cut } else { ended }) += 1.0;
+        self.count += 1;
+        self.cuts += u64::from(is_cut);
+    }
+
+    /// Whether it can be one that was saved.
+    fn is_sound(&self) -> bool {
+        let weights = |(_, ended, cut): &(u16, f32, f32)| {
+            (0.0..=2e3).contains(ended) && (0.0..=2e3).contains(cut)
+        };
+        self.cells.iter().all(weights)
+            && self.cells.last().is_none_or(|(cell, ..)| usize::from(*cell) < CELLS)
+            && self.levels.is_sound()
+    }
+}
+
+impl Ladder {
+    /// As far as a rung tells calls apart.
+    fn to(&self, depth: usize) -> Self {
+        let prompt = self.prompt.unwrap_or(0).max(1);
+        Self {
+            effort: self.effort.clone(),
+            tag: if depth >= 2 { self.tag.clone() } else { None },
+            cap: if depth >= CAPPED { self.cap } else { None },
+            prompt: match depth {
+                4 => Some(u64::from(prompt.ilog2())),
+                5 => Some(quarter_octave(prompt)),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// Four to a doubling, in whole numbers.
+fn quarter_octave(prompt: u64) -> u64 {
+    let octave = prompt.ilog2();
+    let rest = if octave >= 2 { prompt >> (octave - 2) & 3 } else { 0 };
+    u64::from(octave) * 4 + rest
+}
+
+impl From<Node> for SavedNode {
+    fn from(node: Node) -> Self {
+        let weights = |of: fn(&(u16, f32, f32)) -> f32| {
+            let hundredths = |cell: &(u16, f32, f32)| (cell.0, (of(cell) * 100.0).round() as u32);
+            node.cells.iter().map(hundredths).filter(|(_, weight)| *weight > 0).collect()
+        };
+        Self {
+            count: node.count,
+            cuts: node.cuts,
+            used: node.used,
+            levels: node.levels,
+            ended: weights(|(_, ended, _)| *ended),
+            cut: weights(|(.., cut)| *cut),
+        }
+    }
+}
+
+impl From<SavedNode> for Node {
+    fn from(saved: SavedNode) -> Self {
+        let mut cells: BTreeMap<u16, (f32, f32)> = BTreeMap::new();
+        let weight = |hundredths: u32| hundredths as f32 / 100.0;
+        saved
+            .ended
+            .iter()
+            .for_each(|(cell, ended)| cells.entry(*cell).or_default().0 += weight(*ended));
+        saved.cut.iter().for_each(|(cell, cut)| cells.entry(*cell).or_default().1 += weight(*cut));
+        Self {
+            cells: cells.into_iter().map(|(cell, (ended, cut))| (cell, ended, cut)).collect(),
+            count: saved.count,
+            cuts: saved.cuts,
+            levels: saved.levels,
+            used: saved.used,
+        }
+    }
+}
+
+impl From<Tree> for SavedTree {
+    fn from(tree: Tree) -> Self {
+        let nodes = tree.nodes.into_iter().map(|((depth, ladder), node)| (depth, ladder, node));
+        Self {
+            version: VERSION,
+            logs: tree.logs,
+            root: tree.root,
+            nodes: nodes.collect(),
+            clock: tree.clock,
+        }
+    }
+}
+
+impl TryFrom<SavedTree> for Tree {
+    type Error = NotSaved;
+
+    fn try_from(saved: SavedTree) -> Result<Self, NotSaved> {
+        if saved.version != VERSION {
+            return Err(NotSaved::Version(saved.version));
+        }
+        let nodes = saved.nodes.iter().map(|(.., node)| node).chain([&saved.root]);
+        if saved.nodes.len() > MAX_NODES
+            || !saved.logs.is_sound()
+            || !nodes.into_iter().all(Node::is_sound)
+        {
+            return Err(NotSaved::Numbers);
+        }
+        let nodes = saved.nodes.into_iter().map(|(depth, ladder, node)| ((depth, ladder), node));
+        let mut tree = Self {
+            logs: saved.logs,
+            root: saved.root,
+            nodes: nodes.collect(),
+            clock: saved.clock,
+            start: Start::default(),
+        };
+        tree.begin_anew();
+        Ok(tree)
+    }
+}
