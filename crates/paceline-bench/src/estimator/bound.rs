@@ -15,10 +15,6 @@ const STREAMS: u64 = 7;
 /// Requests that a share is of.
 const SPANS: [(&str, Range<usize>); 3] =
     [("first_20", 0..20), ("at_20_99", 20..100), ("after_100", 100..400)];
-/// The workloads that are pooled.
-const POOLED: [&str; 12] =
-    ["chat", "words", "code", "zh", "ja", "ru", "th", "ko", "hi", "bn", "de_fr_es", "mixed"];
-
 #[derive(Clone, Copy, Default)]
 struct Sum {
     held: u32,
@@ -49,9 +45,9 @@ pub(super) fn measure(lab: &mut Lab<'_>) -> Result<Vec<Row>, String> {
     for truth in Tokenizer::TRUTHS {
         let mut sums = [Sum::default(); SPANS.len()];
         let mut by_stream = Vec::new();
-        for (name, workloads) in kinds(&documents) {
+        for (_, workloads) in kinds(&documents) {
             let available: usize = workloads.iter().map(|workload| workload.documents.len()).sum();
-            if !POOLED.contains(&name) || available < REQUESTS {
+            if available < REQUESTS {
                 continue;
             }
             for constant in CONSTANTS {
