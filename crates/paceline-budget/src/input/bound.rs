@@ -24,7 +24,7 @@ const LEVELS: (f64, f64) = (0.80, 0.998);
 /// The least quantile at first and after a change, as residuals grow before the window has seen
 /// them; and in calm.
 const LEAST: f64 = 1.0;
-const LEAST_IN_CALM: f64 = 0.4;
+const LEAST_IN_CALM: f64 = 0.2;
 /// Answers in a row without alarm that are calm.
 pub(super) const CALM: u32 = 60;
 const MOST: f64 = 8.0;
