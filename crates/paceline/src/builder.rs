@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paceline_budget::tiers::Tier;
-use paceline_budget::{Price, Record, SpendingCap};
+use paceline_budget::{Budgets, Price, Record, SpendingCap};
 use paceline_core::Admission;
 use paceline_limiter::tokio::SharedLimiter;
 use paceline_limiter::{Limiter, Profile};
@@ -34,6 +34,7 @@ pub struct ClientBuilder {
     share: Option<f64>,
     tier: Tier,
     cap: Option<SpendingCap>,
+    budgets: Budgets,
     price: Option<Price>,
     retry: RetryPolicy,
 }
@@ -147,6 +148,18 @@ impl ClientBuilder {
         self
     }
 
+    /// Budgets to keep, beside the cap if there is one. Default: none. Restore what was spent before
+    /// first, such as from a ledger.
+    ///
+    /// A hard budget of money needs a price for every model whose calls it counts. Money that calls in
+    /// flight hold makes others wait; what is spent refuses them with [`ErrorKind::BudgetReached`],
+    /// until the period ends. Periods are told by the wall clock, in UTC.
+    #[must_use]
+    pub fn budgets(mut self, budgets: Budgets) -> Self {
+        self.budgets = budgets;
+        self
+    }
+
     /// The price of every model, in place of the table's.
     #[must_use]
     pub const fn price(mut self, price: Price) -> Self {
@@ -207,6 +220,7 @@ impl ClientBuilder {
             ceilings,
             in_flight: self.in_flight,
             cap: self.cap,
+            budgets: self.budgets,
             price: self.price,
             retry: self.retry,
         }))
