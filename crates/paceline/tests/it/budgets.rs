@@ -118,6 +118,26 @@ async fn money_in_flight_makes_a_call_wait_and_an_excess_is_reported() {
     assert_eq!(free.budgets()[0].spent, cents(6).as_amount());
 }
 
+/// In real time, as periods are of the wall clock: no answer but in the end is looked at.
+#[tokio::test]
+async fn a_call_that_waits_is_admitted_when_room_comes_with_the_time() {
+    let window = Period::Rolling(Duration::from_millis(2_000));
+    let mut short = budgets([Budget::money(cents(10), window).expect("above zero")]);
+    short.restore([Spend::new(now()).money(cents(5))]);
+    let client = client(short);
+    // Three of the five that are left are held, and stay so.
+    let held = client.acquire(&call(3)).await.expect("room");
+    let waits = tokio::time::timeout(Duration::from_secs(60), client.acquire(&call(3))).await;
+    let waits = waits.expect("it ends").expect("the five leave the window");
+    waits.settle_actual(&cost(3));
+    held.settle_actual(&cost(3));
+    // What is spent is given back in time, too: somebody who asks again is admitted.
+    while let Err(error) = client.acquire(&call(9)).await {
+        assert_eq!((error.kind(), error.renews_at()), (ErrorKind::BudgetReached, None));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_cap_holds_beside_a_budget() {
     let transport = MockTransport::new();
