@@ -96,8 +96,12 @@ fn spend(attempt: &Attempt) -> Spend {
         .money(attempt.spent())
         .total_tokens(tokens)
         .model(attempt.model.clone());
-    match &attempt.tag {
+    let spend = match &attempt.tag {
         Some(tag) => spend.tag(tag.clone()),
+        None => spend,
+    };
+    match &attempt.caller {
+        Some(caller) => spend.caller(caller.clone()),
         None => spend,
     }
 }
