@@ -4,11 +4,12 @@
 //! It counts nothing by itself: who calls it says what is left. Invariant: a range holds what is
 //! expected.
 
+use std::fmt;
 use std::time::Duration;
 
-use paceline_core::{Dimension, LimitKey, Quota, Refill, UnixMillis};
+use paceline_core::{Dimension, LimitKey, Quota, Refill, RefusedBy, UnixMillis};
 
-use crate::budget::{Period, Standing};
+use crate::budget::{Budget, Period, Standing};
 
 /// The average use of a request, in any one unit: tokens, or ticks of money.
 ///
@@ -119,13 +120,22 @@ impl Averages {
     }
 }
 
-/// What is left of one limit or budget.
+/// What is left of one limit or budget. It is shown as whose it is: `the budget of $5.00 a day for all
+/// calls`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Room {
     key: LimitKey,
     dimension: Dimension,
     left: u64,
     again: Again,
+    of: Of,
+}
+
+/// What it is left of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Of {
+    Limit(Quota),
+    Budget(Budget),
 }
 
 /// When it is whole again.
@@ -144,7 +154,8 @@ impl Room {
             Refill::Rolling(window) => Again::Rolling { limit, window },
             _ => Again::Never,
         };
-        Self { key, dimension, left: limit.saturating_sub(counted), again }
+        let left = limit.saturating_sub(counted);
+        Self { key, dimension, left, again, of: Of::Limit(quota) }
     }
 
     /// What is left of a budget.
@@ -156,7 +167,7 @@ impl Room {
             (_, None) => Again::Never,
         };
         let (key, dimension) = (budget.key().clone(), budget.dimension());
-        Self { key, dimension, left: standing.left, again }
+        Self { key, dimension, left: standing.left, again, of: Of::Budget(budget.clone()) }
     }
 
     /// Whose calls it counts.
@@ -172,6 +183,14 @@ impl Room {
     /// How much is left.
     pub const fn left(&self) -> u64 {
         self.left
+    }
+
+    /// The rolling window that it counts in; `None` where what is used comes back all at once, or never.
+    pub const fn window(&self) -> Option<Duration> {
+        match self.again {
+            Again::Rolling { window, .. } => Some(window),
+            Again::In(_) | Again::Never => None,
+        }
     }
 
     /// When so many requests have used it up at a pace; `None` where it is whole again before.
@@ -195,6 +214,17 @@ impl Room {
         match self.again {
             Again::In(whole) if time >= whole => None,
             _ => Some(time),
+        }
+    }
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.of {
+            Of::Limit(quota) => {
+                write!(f, "{}", RefusedBy::new(self.key.clone(), self.dimension, *quota))
+            }
+            Of::Budget(budget) => write!(f, "the budget of {budget}"),
         }
     }
 }
@@ -370,6 +400,18 @@ mod tests {
         let spent = Spend::new(UnixMillis::new(0)).total_tokens(9_000);
         budgets.spend(&spent).expect("sane");
         assert_eq!(outlook(&budgets, 1).runs_out, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_room_says_what_it_is_left_of() {
+        assert_eq!(tokens(6_000, 0).to_string(), "the limit of 6000/min tokens for all calls");
+        assert_eq!(tokens(6_000, 0).window(), Some(Duration::from_secs(60)));
+        let mut budgets = Budgets::new();
+        budgets.add(Budget::total_tokens(10_000, Period::Day).expect("not zero")).expect("room");
+        let now = UnixMillis::new(0);
+        let room = Room::of_budget(&budgets.standings(now).next().expect("one"), now);
+        assert_eq!(room.to_string(), "the budget of 10000 tokens a day for all calls");
+        assert_eq!(room.window(), None);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use paceline_budget::{Intent, Outcome, Record, RecordError, Recorded};
-use paceline_core::Tag;
 use paceline_ledger::{Ledger, LedgerError, RunInfo};
 
 use crate::args::RunArgs;
@@ -20,20 +19,16 @@ use crate::journal::Journal;
 pub(crate) struct Account {
     journal: Journal,
     ledger: Option<Arc<Ledger>>,
-    tag: Option<Tag>,
 }
 
 impl Account {
-    pub(crate) fn new(journal: Journal, ledger: Option<Arc<Ledger>>, tag: Option<&str>) -> Self {
-        Self { journal, ledger, tag: tag.map(Tag::from) }
+    pub(crate) fn new(journal: Journal, ledger: Option<Arc<Ledger>>) -> Self {
+        Self { journal, ledger }
     }
 
     async fn enter(&self, ledger: &Ledger, intent: &Intent) -> Result<(), RecordError> {
         self.journal.intent(intent).await?;
-        match (&self.tag, &intent.tag) {
-            (Some(tag), None) => ledger.intent(&intent.clone().tag(tag.clone())).await,
-            _ => ledger.intent(intent).await,
-        }
+        ledger.intent(intent).await
     }
 }
 

@@ -10,6 +10,7 @@ use crate::error::{EXIT_USAGE, UserError};
 
 mod account;
 mod args;
+mod budgets;
 mod error;
 mod input;
 mod interrupts;

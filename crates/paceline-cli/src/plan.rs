@@ -1,9 +1,13 @@
 //! What a run will take, before anything is sent: a range, because nothing is learned yet.
 
+use std::collections::BTreeSet;
+
 use paceline::Client;
 use paceline::budget::tiers::{self, Tier};
-use paceline_core::{ModelId, Money};
+use paceline::budget::{Averages, Pace};
+use paceline_core::{Dimension, ModelId, Money};
 
+use crate::budgets;
 use crate::input::Row;
 use crate::row::Settings;
 use crate::time::spoken;
@@ -16,6 +20,8 @@ pub(crate) struct Plan {
     input_tokens: u64,
     output_tokens: u64,
     cost: Option<Money>,
+    averages: Averages,
+    models: BTreeSet<ModelId>,
     unknown: Vec<ModelId>,
     unpriced: Vec<ModelId>,
 }
@@ -25,6 +31,8 @@ const LOW: f64 = 0.4;
 const HIGH: f64 = 2.5;
 /// Models named in one warning.
 const NAMED: usize = 5;
+/// Models whose limits are looked up before the first call.
+const MODELS: usize = 1_000;
 
 impl Plan {
     pub(crate) fn add(&mut self, client: &Client, settings: &Settings, row: &Row) {
@@ -34,12 +42,19 @@ impl Plan {
             let model = ModelId::from(chat.body()["model"].as_str().unwrap_or_default());
             let (input, output) =
                 (estimate.input().expected_amount(), estimate.output().expected_amount());
+            if self.models.len() < MODELS && self.models.insert(model.clone()) {
+                // Its limits are in force from now on; a price that lacks is told apart below.
+                let _ = client.demand(&chat);
+            }
             self.calls += 1;
+            self.averages.add(Dimension::TotalTokens, input + output);
             self.input_tokens += input;
             self.output_tokens += output;
             match client.price(&model) {
                 Some(price) => {
-                    *self.cost.get_or_insert(Money::ZERO) += price.cost_of(input, output);
+                    let cost = price.cost_of(input, output);
+                    *self.cost.get_or_insert(Money::ZERO) += cost;
+                    self.averages.add(Dimension::Money, cost.as_amount());
                 }
                 None => note(&mut self.unpriced, &model),
             }
@@ -78,12 +93,23 @@ impl Plan {
             thousands((total * HIGH) as u64),
             time(LOW),
             time(HIGH),
-        )
+        ) + &self.room(client, self.least_time(client, total))
+    }
+
+    /// How many of the calls fit into the budget or cap that binds first; empty where there is none.
+    fn room(&self, client: &Client, time: std::time::Duration) -> String {
+        let pace = Pace::of(self.calls, time);
+        let Some(outlook) = budgets::binding(client, &self.averages, pace) else {
+            return String::new();
+        };
+        let Some(fits) = outlook.fits else { return String::new() };
+        let part = |factor: f64| thousands((fits.expected as f64 / factor) as u64);
+        let (low, high) = (part(HIGH), part(LOW));
+        format!("\n  room    {low} to {high} calls fit in what is left of {}", outlook.room)
     }
 
     /// The least time that the limits in force allow.
     fn least_time(&self, client: &Client, tokens: f64) -> std::time::Duration {
-        use paceline_core::Dimension;
         let limits = client.limits().map(|limits| limits.limits).unwrap_or_default();
         let seconds = limits.iter().filter_map(|limit| {
             let need = match limit.dimension {

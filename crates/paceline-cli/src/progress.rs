@@ -110,7 +110,7 @@ fn lines(rows: &RowCounts, tally: &Tally, limits: &Snapshot) -> Vec<String> {
         counts.retries
     ));
     let left = rows.total.saturating_sub(over);
-    if let Some(time) = time_left(left, counts.average_tokens.mean(), limits) {
+    if let Some(time) = time_left(left, counts.averages.of(Dimension::TotalTokens).mean(), limits) {
         lines.push(format!("done in about {}", spoken(time)));
     }
     lines

@@ -14,6 +14,7 @@ pub(crate) struct Settings {
     model: String,
     system: Option<String>,
     max_output_tokens: Option<u64>,
+    tag: Option<String>,
 }
 
 /// What became of a row.
@@ -35,10 +36,11 @@ impl Settings {
             model: args.model.clone(),
             system: args.system.clone(),
             max_output_tokens: args.max_output_tokens.map(Into::into),
+            tag: args.tag.clone(),
         }
     }
 
-    /// As it goes into ids and into the journal.
+    /// As it goes into ids and into the journal: what changes answers.
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "model": self.model,
@@ -63,7 +65,7 @@ impl Settings {
     }
 
     fn start(&self, first: Option<&Value>) -> Chat {
-        let mut chat = Chat::new(self.model.as_str());
+        let mut chat = self.tagged(Chat::new(self.model.as_str()));
         if let Some(cap) = self.max_output_tokens {
             chat = chat.max_output_tokens(cap);
         }
@@ -71,6 +73,13 @@ impl Settings {
         match &self.system {
             Some(system) if !has_system => chat.system(system),
             _ => chat,
+        }
+    }
+
+    fn tagged(&self, chat: Chat) -> Chat {
+        match &self.tag {
+            Some(tag) => chat.tag(tag.as_str()),
+            None => chat,
         }
     }
 
@@ -91,6 +100,7 @@ impl Settings {
         }
         let cap = self.max_output_tokens.filter(|_| !body.contains_key("max_completion_tokens"));
         let chat = Chat::from_body(body).unwrap_or_else(|| Chat::new(self.model.as_str()));
+        let chat = self.tagged(chat);
         match cap {
             Some(cap) => chat.max_output_tokens(cap),
             None => chat,

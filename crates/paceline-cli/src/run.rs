@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use paceline::budget::{Record, SpendingCap};
+use paceline::budget::{Budgets, Record, SpendingCap};
 use paceline::transport::ApiKey;
 use paceline::{Client, ClientBuilder, ErrorKind, PastCall, RetryPolicy};
 use paceline_core::LimitKey;
@@ -14,6 +14,7 @@ use paceline_sim::rules::Limits;
 
 use crate::account::{self, Account};
 use crate::args::RunArgs;
+use crate::budgets;
 use crate::error::{UserError, warn};
 use crate::input::{Input, InputOptions};
 use crate::journal::{Header, Journal, Past};
@@ -26,6 +27,7 @@ use crate::tally::Tally;
 
 /// Runs a file of prompts; the exit code, or what is wrong with the call.
 pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
+    budgets::check(args)?;
     let settings = Settings::new(args);
     let key = key(args)?;
     let options = InputOptions { field: args.field.clone(), settings: settings.to_json() };
@@ -48,9 +50,11 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let journal = Journal::path_beside(&out);
     let (journal, past) = Journal::open(&journal, &header, &input, crate::time::now())?;
     let ledger = account::open(args)?;
-    let records = Account::new(journal, ledger.clone(), args.tag.as_deref());
+    let budgets = budgets::open(args, ledger.as_deref(), crate::time::now())?;
+    let records = Account::new(journal, ledger.clone());
     let tally = Arc::new(Tally::new(records));
-    let client = client(args, &base_url, key, Arc::clone(&tally) as Arc<dyn Record>)?;
+    let record = Arc::clone(&tally) as Arc<dyn Record>;
+    let client = client(args, &base_url, key, record, budgets)?;
     let plan = plan(args, &input, &output, &client, &settings)?;
     remember(&client, &past);
     confirm(args, &base_url, &plan, &client)?;
@@ -133,11 +137,13 @@ fn client(
     base_url: &str,
     key: ApiKey,
     record: Arc<dyn Record>,
+    budgets: Budgets,
 ) -> Result<Client, UserError> {
     let mut builder: ClientBuilder = Client::builder()
         .base_url(base_url)
         .api_key(key)
         .record(record)
+        .budgets(budgets)
         .quota_share(args.quota_share)
         .max_in_flight(args.max_in_flight)
         .retry(RetryPolicy::default().may_bill_twice());
@@ -197,11 +203,21 @@ fn plan(
             "model {model} is not in the table of limits: it starts at the lowest row, until the server states its own"
         ));
     }
-    if let (Some(_), Some(model)) = (args.budget_usd, plan.unpriced().first()) {
-        return Err(UserError::usage(format!("model {model} has no known price, so --budget-usd can't be kept"))
+    let has_budget = args.budget_usd.is_some() || budgets::has_any(args);
+    if let (true, Some(model)) = (has_budget, plan.unpriced().first()) {
+        return Err(UserError::usage(format!("model {model} has no known price, so {} can't be kept", budget_option(args)))
             .hint("give its price with --price IN/OUT, in US dollars per million tokens, such as --price 1.25/2.50"));
     }
     Ok(plan)
+}
+
+/// An option of a budget that was given.
+fn budget_option(args: &RunArgs) -> &'static str {
+    match (args.budget_usd, args.budget_per_day) {
+        (Some(_), _) => "--budget-usd",
+        (None, Some(_)) => "--budget-per-day",
+        (None, None) => "--budget-per-month",
+    }
 }
 
 /// What earlier runs sent counts in the limits and in the budget.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paceline::{Client, Error, ErrorKind};
+use paceline_core::UnixMillis;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until, timeout};
 
@@ -60,7 +61,8 @@ pub(crate) enum End {
     Finished,
     FailedRows,
     TooManyFailures,
-    Budget(String),
+    /// Why, and when the budget begins anew.
+    Budget(String, Option<UnixMillis>),
     Stopped(String),
     Interrupted,
 }
@@ -88,7 +90,7 @@ impl End {
         match self {
             Self::Finished => EXIT_DONE,
             Self::FailedRows | Self::TooManyFailures => EXIT_FAILED_ROWS,
-            Self::Budget(_) => EXIT_BUDGET,
+            Self::Budget(..) => EXIT_BUDGET,
             Self::Stopped(_) => EXIT_STOPPED,
             Self::Interrupted => EXIT_INTERRUPTED,
         }
@@ -225,7 +227,7 @@ impl Runner {
             return Ok(None);
         };
         if error.kind() == ErrorKind::BudgetReached {
-            return Ok(Some(End::Budget(error.to_string())));
+            return Ok(Some(End::Budget(error.to_string(), error.renews_at())));
         }
         if error.ends_everything() {
             return Ok(Some(End::Stopped(describe(error))));

@@ -5,15 +5,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use paceline::Client;
+use paceline::budget::{Forecast, Outlook, Pace, Standing};
 use paceline_core::{Dimension, LimitKey};
 use paceline_limiter::LimitSnapshot;
 use serde_json::{Value, json};
 
+use crate::budgets;
 use crate::output::usd;
 use crate::plan::thousands;
 use crate::runner::{End, RowCounts, Runner};
 use crate::tally::Counts;
-use crate::time::spoken;
+use crate::time::{rfc3339, spoken};
 
 /// What there is to say about a run.
 #[derive(Debug)]
@@ -24,6 +26,10 @@ pub(crate) struct Summary {
     errors: Vec<(String, u64, String)>,
     wall: Duration,
     quota: Option<QuotaUse>,
+    budgets: Vec<Standing>,
+    forecast: Forecast,
+    /// The budget or cap that binds first.
+    binding: Option<Outlook>,
     input_error: f64,
     estimates: u64,
     simulated: bool,
@@ -49,12 +55,16 @@ impl Summary {
             .filter_map(|limit| QuotaUse::of(limit, &counts))
             .max_by(|a, b| a.minimum_s.total_cmp(&b.minimum_s));
         let accuracy = client.accuracy();
+        let pace = Pace::of(counts.requests, wall);
         Self {
             rows: runner.counts,
             left: runner.left(),
             errors: runner.errors.clone(),
             wall,
             quota,
+            budgets: client.budgets(),
+            forecast: budgets::outlook(client, &counts.averages, pace),
+            binding: budgets::binding(client, &counts.averages, pace),
             input_error: accuracy.mean_error,
             estimates: accuracy.count,
             simulated,
@@ -119,16 +129,34 @@ impl Summary {
                 format!("{}; {used}; sent within {took:.1} s of {least:.0} s least", quota.bound),
             );
         }
+        for standing in &self.budgets {
+            say("budget", budgets::describe(standing));
+        }
+        if let Some(room) = self.binding.as_ref().and_then(room) {
+            say("room", room);
+        }
         say("answers", out.display().to_string());
-        match end {
-            End::Finished => {}
-            End::FailedRows => {
-                say("next", "add --retry-failed to run the failed rows again".to_owned())
-            }
-            End::Budget(_) => say("next", "raise --budget-usd to go on".to_owned()),
-            _ => say("next", "the same command goes on where this one stopped".to_owned()),
+        if let Some(next) = self.next(end) {
+            say("next", next);
         }
         text
+    }
+
+    /// What to do now; nothing where all is done.
+    fn next(&self, end: &End) -> Option<String> {
+        Some(match end {
+            End::Finished => return None,
+            End::FailedRows => "add --retry-failed to run the failed rows again".to_owned(),
+            End::Budget(_, None) if self.budgets.is_empty() => {
+                "raise --budget-usd to go on".to_owned()
+            }
+            End::Budget(_, None) => "raise the budget to go on".to_owned(),
+            End::Budget(_, Some(renews)) => format!(
+                "the same command goes on from {}, or with a higher budget",
+                rfc3339(*renews)
+            ),
+            _ => "the same command goes on where this one stopped".to_owned(),
+        })
     }
 
     /// For machines: one JSON object.
@@ -166,6 +194,8 @@ impl Summary {
             "cost_usd": usd(self.counts.cost),
             "wall_s": self.wall.as_secs_f64(),
             "quota": quota,
+            "budgets": budgets::to_json(&self.budgets),
+            "forecast": budgets::forecast_to_json(&self.forecast),
             "estimate": { "judged": self.estimates, "input_error": self.input_error },
             "simulated": self.simulated,
         });
@@ -179,10 +209,29 @@ fn ended(end: &End) -> String {
         End::Finished => "all rows are done".to_owned(),
         End::FailedRows => "finished, with failed rows".to_owned(),
         End::TooManyFailures => "stopped: more rows failed than --max-failures".to_owned(),
-        End::Budget(why) => format!("budget reached: {why}"),
+        End::Budget(why, _) => format!("budget reached: {why}"),
         End::Stopped(why) => format!("stopped: {why}"),
         End::Interrupted => "interrupted".to_owned(),
     }
+}
+
+/// How many more calls fit into what binds first, in words.
+fn room(outlook: &Outlook) -> Option<String> {
+    let fits = outlook.fits?;
+    let (low, high) = (thousands(fits.low), thousands(fits.high));
+    let mut text = format!(
+        "{} more calls ({low} to {high}) fit in what is left of {}",
+        thousands(fits.expected),
+        outlook.room
+    );
+    match outlook.runs_out {
+        _ if fits.high == 0 => {}
+        Some(time) => {
+            text.push_str(&format!(", which lasts {} at this pace", spoken(time)));
+        }
+        None => text.push_str(", which lasts at this pace until it begins anew"),
+    }
+    Some(text)
 }
 
 impl QuotaUse {

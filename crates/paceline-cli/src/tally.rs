@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use paceline_budget::{AverageUse, Ending, Intent, Outcome, Record, RecordError, Recorded};
-use paceline_core::{Money, UnixMillis};
+use paceline_budget::{Averages, Ending, Intent, Outcome, Record, RecordError, Recorded};
+use paceline_core::{Dimension, Money, UnixMillis};
 
 use crate::account::Account;
 
@@ -27,8 +27,8 @@ pub(crate) struct Counts {
     pub(crate) output_tokens: u64,
     pub(crate) reasoning_tokens: u64,
     pub(crate) cost: Money,
-    pub(crate) average_tokens: AverageUse,
-    pub(crate) average_cost: AverageUse,
+    /// What a call uses, as far as that was reported.
+    pub(crate) averages: Averages,
     /// Every attempt that left: when it was sent, when it was over, and its tokens.
     pub(crate) calls: Vec<(i64, i64, u32)>,
     open: HashMap<(String, u32), UnixMillis>,
@@ -72,8 +72,8 @@ impl Counts {
             self.input_tokens += usage.input_tokens();
             self.output_tokens += usage.output_tokens();
             self.reasoning_tokens += usage.reasoning_tokens();
-            self.average_tokens.add(tokens);
-            self.average_cost.add(outcome.cost.as_amount());
+            self.averages.add(Dimension::TotalTokens, tokens);
+            self.averages.add(Dimension::Money, outcome.cost.as_amount());
         }
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         self.calls.push((sent.as_millis(), outcome.at.as_millis(), tokens));

@@ -10,7 +10,8 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
 use paceline_budget::{AttemptId, CallShape, Ending, Intent, Observed, Outcome};
 use paceline_core::{
-    Actual, Amount, Demand, Dimension, LimitKey, Money, Observation, Receipt, UnixMillis, Usage,
+    Actual, Amount, Demand, Dimension, LimitKey, Money, Observation, Receipt, Tag, UnixMillis,
+    Usage,
 };
 use paceline_transport::error_body::{Retry, ServerError, Verdict, Wait};
 use paceline_transport::headers::RateHeaders;
@@ -29,6 +30,7 @@ pub(crate) struct Call {
     path: String,
     body: Bytes,
     shape: CallShape,
+    tag: Option<Tag>,
     usage: UsageAt,
 }
 
@@ -57,6 +59,7 @@ impl Call {
             path: "chat/completions".to_owned(),
             body: json(chat.body())?,
             shape,
+            tag: chat.tag_name().cloned(),
             usage,
         })
     }
@@ -68,6 +71,7 @@ impl Call {
             path: call.path.clone(),
             body: json(&call.body)?,
             shape: call.shape(),
+            tag: call.tag.clone(),
             usage,
         })
     }
@@ -90,6 +94,7 @@ struct Reserved<'a> {
     client: &'a Client,
     receipt: Option<Receipt>,
     id: AttemptId,
+    demand: Demand,
     tokens: u64,
     cost: Money,
     sent: Option<UnixMillis>,
@@ -113,7 +118,7 @@ impl Reserved<'_> {
     fn close(&mut self, actual: &Actual, outcome: impl FnOnce(AttemptId, UnixMillis) -> Outcome) {
         let Some(receipt) = self.receipt.take() else { return };
         if self.sent.is_some() {
-            self.client.0.admission.settle(receipt, actual);
+            self.client.settle(receipt, &self.demand, actual);
         } else {
             self.client.0.admission.cancel_unsent(receipt);
         }
@@ -196,6 +201,7 @@ impl Client {
             tokens: upper(Dimension::TotalTokens),
             cost: Money::from_ticks(upper(Dimension::Money).into()),
             sent: None,
+            demand,
         };
         if let Err(error) = self.intend(call, &reserved).await {
             return End::Fail(error.after(attempt - 1));
@@ -236,8 +242,8 @@ impl Client {
     async fn admit(&self, call: &Call) -> Result<(Receipt, Demand), Error> {
         // The line is never closed, so this only ever waits.
         let _place = self.0.line.acquire().await.ok();
-        let demand = self.demand_of(&call.shape)?;
-        let receipt = self.0.admission.acquire(&demand).await.map_err(Error::refused)?;
+        let demand = self.demand_of(&call.shape, call.tag.as_ref())?;
+        let receipt = self.admitted(&demand).await?;
         Ok((receipt, demand))
     }
 
@@ -249,6 +255,10 @@ impl Client {
             .total_tokens(reserved.tokens)
             .cost(reserved.cost)
             .latest(latest);
+        let intent = match &call.tag {
+            Some(tag) => intent.tag(tag.clone()),
+            None => intent,
+        };
         record.intent(&intent).await.map_err(|error| {
             Error::new(ErrorKind::Record, "the attempt could not be recorded").because(error)
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paceline_budget::tiers::Tier;
-use paceline_budget::{Price, Record, SpendingCap};
+use paceline_budget::{Budgets, Price, Record, SpendingCap};
 use paceline_core::Admission;
 use paceline_limiter::tokio::SharedLimiter;
 use paceline_limiter::{Limiter, Profile};
@@ -34,6 +34,7 @@ pub struct ClientBuilder {
     share: Option<f64>,
     tier: Tier,
     cap: Option<SpendingCap>,
+    budgets: Budgets,
     price: Option<Price>,
     retry: RetryPolicy,
 }
@@ -147,6 +148,45 @@ impl ClientBuilder {
         self
     }
 
+    /// Budgets to keep, beside the cap if there is one. Default: none. Restore what was spent before
+    /// first, such as from a ledger.
+    ///
+    /// A hard budget of money needs a price for every model whose calls it counts. Money that calls in
+    /// flight hold makes others wait; what is spent refuses them with [`ErrorKind::BudgetReached`],
+    /// until the period ends. Periods are told by the wall clock, in UTC.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use paceline::budget::{Budget, Budgets, Period};
+    /// use paceline::core::{LimitKey, Money};
+    /// use paceline::{Chat, Client};
+    /// # use paceline_transport::mock::MockTransport;
+    /// # let transport = MockTransport::new().answer(200, r#"{
+    /// #   "choices": [{"message": {"role": "assistant", "content": "An arachnid."}}],
+    /// #   "usage": {"prompt_tokens": 140, "completion_tokens": 4, "total_tokens": 144}}"#);
+    /// let mut budgets = Budgets::new();
+    /// budgets.add(Budget::money(Money::from_usd(20), Period::Day)?)?;
+    /// let evals = LimitKey::Tag("evals".into());
+    /// budgets.add(Budget::money(Money::from_usd(100), Period::Month)?.scope(evals).warn_only())?;
+    /// let client = Client::builder()
+    /// #   .base_url("http://127.0.0.1:1/v1").transport(transport)
+    ///     .budgets(budgets)
+    ///     .build()?;
+    /// client.chat(&Chat::new("grok-4.3").user("What is a spider?").tag("evals")).await?;
+    /// for standing in client.budgets() {
+    ///     println!("{}: {} ticks spent", standing.budget, standing.spent);
+    ///     # assert_eq!(standing.spent, 140 * 12_500 + 4 * 25_000);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn budgets(mut self, budgets: Budgets) -> Self {
+        self.budgets = budgets;
+        self
+    }
+
     /// The price of every model, in place of the table's.
     #[must_use]
     pub const fn price(mut self, price: Price) -> Self {
@@ -207,6 +247,7 @@ impl ClientBuilder {
             ceilings,
             in_flight: self.in_flight,
             cap: self.cap,
+            budgets: self.budgets,
             price: self.price,
             retry: self.retry,
         }))

@@ -5,15 +5,18 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use paceline_budget::{
-    Accuracy, CallShape, Estimate, Estimator, Price, PriceTable, Record, SpendingCap, tiers,
+    Accuracy, Budgets, CallShape, Estimate, Estimator, Price, PriceTable, Record, Room,
+    SpendingCap, Standing, tiers,
 };
 use paceline_core::{
-    Admission, Amount, Demand, Dimension, LimitKey, ModelId, Money, Observation, Quota, UnixMillis,
+    Actual, Admission, Amount, Demand, Dimension, LimitKey, ModelId, Money, Observation, Quota,
+    Receipt, Refusal, Tag, UnixMillis,
 };
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
@@ -21,6 +24,7 @@ use paceline_transport::{ApiKey, BaseUrl, Transport};
 use tokio::sync::Semaphore;
 
 use crate::attempt::Call;
+use crate::budgets::Keeper;
 use crate::builder::ClientBuilder;
 use crate::discover::{Ceilings, Discover};
 use crate::error::{Error, ErrorKind};
@@ -64,6 +68,7 @@ pub(crate) struct Inner {
     prices: PriceTable,
     price: Option<Price>,
     has_cap: bool,
+    budgets: Mutex<Keeper>,
     /// Why nothing more may be sent, once that is known.
     pub(crate) stopped: Mutex<Option<(ErrorKind, String)>>,
     /// Who may stand in the admission's queue; first come, first served.
@@ -83,6 +88,7 @@ pub(crate) struct Parts {
     pub(crate) ceilings: Ceilings,
     pub(crate) in_flight: Option<NonZeroU64>,
     pub(crate) cap: Option<SpendingCap>,
+    pub(crate) budgets: Budgets,
     pub(crate) price: Option<Price>,
     pub(crate) retry: RetryPolicy,
 }
@@ -137,6 +143,7 @@ impl Client {
             prices: PriceTable::builtin(),
             price: parts.price,
             has_cap: parts.cap.is_some(),
+            budgets: Mutex::new(Keeper::new(parts.budgets, parts.cap.as_ref())),
             stopped: Mutex::new(None),
             line: Semaphore::new(IN_LINE),
             refusals: AtomicU64::new(0),
@@ -145,6 +152,7 @@ impl Client {
         if let Some(cap) = parts.cap {
             client.0.admission.observe(&cap.observation());
         }
+        client.look_at_budgets();
         if let Some(most) = parts.in_flight {
             let (key, dimension) = (LimitKey::All, Dimension::InFlight);
             let quota = Quota::once(most);
@@ -187,8 +195,8 @@ impl Client {
         if let Some(model) = demand.model_id() {
             self.know(model);
         }
-        let receipt = self.0.admission.acquire(demand).await.map_err(Error::refused)?;
-        Ok(Permit::new(Arc::clone(&self.0.admission), receipt))
+        let receipt = self.admitted(demand).await?;
+        Ok(Permit::new(self.clone(), demand.clone(), receipt))
     }
 
     /// What a chat will probably use.
@@ -199,9 +207,10 @@ impl Client {
     /// What a chat asks of the limits: the demand for [`Client::acquire`].
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] where there is a spending cap and the model has no price.
+    /// [`ErrorKind::Settings`] where there is a spending cap or a hard budget of money, and the model
+    /// has no price.
     pub fn demand(&self, chat: &Chat) -> Result<Demand, Error> {
-        self.demand_of(&chat.shape())
+        self.demand_of(&chat.shape(), chat.tag_name())
     }
 
     /// The price of a model, if it is known.
@@ -212,6 +221,20 @@ impl Client {
     /// The state of every limit; `None` with an admission that is not ours.
     pub fn limits(&self) -> Option<Snapshot> {
         self.0.limiter.as_ref().map(SharedLimiter::snapshot)
+    }
+
+    /// Where every budget stands now, in the order in which they were added: what is spent and left,
+    /// by how much it was passed, and when it begins anew. One that only warns has been reached where
+    /// nothing is left of it.
+    pub fn budgets(&self) -> Vec<Standing> {
+        lock(&self.0.budgets).standings(wall_now())
+    }
+
+    /// What is left of every limit and budget, for [`forecast`](paceline_budget::forecast). With an
+    /// admission that is not ours, of the budgets alone.
+    pub fn rooms(&self) -> Vec<Room> {
+        let limits = self.limits().map(|limits| limits.limits).unwrap_or_default();
+        lock(&self.0.budgets).rooms(&limits, wall_now())
     }
 
     /// How good the estimates of input tokens were so far.
@@ -225,8 +248,8 @@ impl Client {
         self.0.admission.pause(&LimitKey::All, None, paceline_core::Instant::MAX);
     }
 
-    /// Counts a call of the past in the limits of its model. Does nothing with an admission that
-    /// is not ours.
+    /// Counts a call of the past in the limits of its model, and in no budget. Does nothing with an
+    /// admission that is not ours.
     pub fn count_past(&self, past: &PastCall) {
         let Some(limiter) = &self.0.limiter else { return };
         let model = tiers::canonical(&past.model);
@@ -240,18 +263,20 @@ impl Client {
         limiter.record_past(&one, moment(past.sent_at));
         let tokens = scoped.with(Dimension::TotalTokens, Amount::exact(past.total_tokens));
         limiter.record_past(&tokens, moment(past.over_at));
+        self.counted_beside(&tokens);
     }
 
-    /// Enters money as spent already, in the spending cap. Does nothing with an admission that
-    /// is not ours.
+    /// Enters money as spent already, in the spending cap and in no budget. Does nothing with an
+    /// admission that is not ours.
     pub fn count_spent(&self, spent: Money) {
         if let Some(limiter) = &self.0.limiter {
             let money = Demand::new().with(Dimension::Money, Amount::exact(spent.as_amount()));
             limiter.record_past(&money, limiter.now());
+            self.counted_beside(&money);
         }
     }
 
-    pub(crate) fn demand_of(&self, shape: &CallShape) -> Result<Demand, Error> {
+    pub(crate) fn demand_of(&self, shape: &CallShape, tag: Option<&Tag>) -> Result<Demand, Error> {
         self.know(shape.model());
         let estimate = lock(&self.0.estimator).estimate(shape);
         let (input, output) = (estimate.input(), estimate.output());
@@ -260,6 +285,10 @@ impl Client {
             .with(Dimension::OutputTokens, output)
             .completes(estimate.completion())
             .model(shape.model().clone());
+        let demand = match tag {
+            Some(tag) => demand.tag(tag.clone()),
+            None => demand,
+        };
         match self.price(shape.model()) {
             Some(price) => {
                 let cost = |input, output| price.cost_of(input, output).as_amount();
@@ -267,15 +296,85 @@ impl Client {
                 let most = cost(input.upper_amount(), output.upper_amount());
                 Ok(demand.with(Dimension::Money, Amount::expected(mean).upper(most)))
             }
-            None if self.0.has_cap => Err(Error::new(
+            None if self.0.has_cap || self.needs_price(&demand) => Err(Error::new(
                 ErrorKind::Settings,
                 format!(
-                    "model {} has no known price, so a spending cap can't be kept",
+                    "model {} has no known price, so a spending cap or budget can't be kept",
                     shape.model()
                 ),
             )),
             None => Ok(demand),
         }
+    }
+
+    /// Waits until the limits and the budgets admit a demand.
+    pub(crate) async fn admitted(&self, demand: &Demand) -> Result<Receipt, Error> {
+        loop {
+            self.look_at_budgets();
+            let mut turn = pin!(self.0.admission.acquire(demand));
+            let refusal = loop {
+                let answer = match self.next_look() {
+                    None => turn.as_mut().await,
+                    Some(wait) => match tokio::time::timeout(wait, turn.as_mut()).await {
+                        Ok(answer) => answer,
+                        Err(_) => {
+                            self.look_at_budgets();
+                            continue;
+                        }
+                    },
+                };
+                match answer {
+                    Ok(receipt) => return Ok(receipt),
+                    Err(refusal) => break refusal,
+                }
+            };
+            // Where a period has begun meanwhile, there is room that the refusal did not know of.
+            if !self.look_at_budgets() {
+                return Err(self.refused_by(refusal, demand));
+            }
+        }
+    }
+
+    fn refused_by(&self, refusal: Refusal, demand: &Demand) -> Error {
+        match lock(&self.0.budgets).behind(&refusal, demand, wall_now()) {
+            Some(standing) => {
+                let asked = demand.amount(standing.budget.dimension());
+                Error::budget(&standing, asked.map_or(0, Amount::upper_amount))
+            }
+            None => Error::refused(refusal),
+        }
+    }
+
+    /// A call is over: tells the budgets, and the admission.
+    pub(crate) fn settle(&self, receipt: Receipt, demand: &Demand, actual: &Actual) {
+        let actual = lock(&self.0.budgets).settle(demand, actual, wall_now());
+        self.0.admission.settle(receipt, &actual);
+    }
+
+    /// Tells the admission what the budgets say now; whether that was anything.
+    fn look_at_budgets(&self) -> bool {
+        let mut budgets = lock(&self.0.budgets);
+        let changes = budgets.changes(wall_now());
+        // Told while it is locked, so that nothing older is told after it.
+        self.tell(&changes);
+        !changes.is_empty()
+    }
+
+    /// How long one may wait before the budgets have to be looked at again.
+    fn next_look(&self) -> Option<Duration> {
+        let now = wall_now();
+        let next = lock(&self.0.budgets).next_change(now)?;
+        Some(next.since(now).clamp(Duration::from_millis(1), LOOK_AGAIN))
+    }
+
+    fn counted_beside(&self, past: &Demand) {
+        let mut budgets = lock(&self.0.budgets);
+        let changes = budgets.counted_beside(past);
+        self.tell(&changes);
+    }
+
+    fn needs_price(&self, demand: &Demand) -> bool {
+        lock(&self.0.budgets).needs_price(demand, wall_now())
     }
 
     /// Sees to it that a model's limits are in force.
@@ -310,6 +409,8 @@ impl fmt::Debug for Client {
     }
 }
 
+/// Who waits looks at the budgets so often at least: the wall clock may be set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Calls that wait with an estimate made; all others wait without one.
 const IN_LINE: usize = 4;
 

@@ -6,7 +6,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use paceline_core::{Refusal, UnixMillis};
+use paceline_budget::Standing;
+use paceline_core::{Dimension, Money, Refusal, UnixMillis};
 use paceline_transport::error_body::{ServerError, Stop, Verdict};
 use paceline_transport::{TransportError, TransportErrorKind};
 
@@ -20,6 +21,7 @@ struct Inner {
     message: String,
     status: Option<u16>,
     retry_after: Option<Duration>,
+    renews_at: Option<UnixMillis>,
     attempts: u32,
     sent_at: Option<UnixMillis>,
     finished_at: Option<UnixMillis>,
@@ -34,7 +36,8 @@ pub enum ErrorKind {
     Settings,
     /// The call asks for more than a limit allows at all. Not retried.
     TooLarge,
-    /// What is left of a spending cap is less than the call may cost. Not retried.
+    /// What is left of a spending cap or a budget is less than the call may use. Not retried; after
+    /// [`Error::renews_at`] it may succeed.
     BudgetReached,
     /// It could not be admitted before its deadline, or too many wait. Not retried; later it may
     /// succeed.
@@ -70,6 +73,7 @@ impl Error {
             message: message.into(),
             status: None,
             retry_after: None,
+            renews_at: None,
             attempts: 0,
             sent_at: None,
             finished_at: None,
@@ -100,7 +104,7 @@ impl Error {
 
     pub(crate) fn refused(refusal: Refusal) -> Self {
         let kind = match &refusal {
-            Refusal::Never { by, .. } if by.dimension == paceline_core::Dimension::Money => {
+            Refusal::Never { by, .. } if by.dimension == Dimension::Money => {
                 ErrorKind::BudgetReached
             }
             Refusal::Never { .. } => ErrorKind::TooLarge,
@@ -108,6 +112,34 @@ impl Error {
             _ => ErrorKind::NotAdmitted,
         };
         Self::new(kind, refusal.to_string())
+    }
+
+    /// A budget has less left than a call asks for at most.
+    pub(crate) fn budget(standing: &Standing, asked: u64) -> Self {
+        let budget = &standing.budget;
+        let shown = |amount: u64| match budget.dimension() {
+            Dimension::Money => Money::from_ticks(amount.into()).to_string(),
+            _ => format!("{amount} tokens"),
+        };
+        let asked_words = match budget.dimension() {
+            Dimension::Money => format!("the call may cost {}", shown(asked)),
+            _ => format!("the call may use {}", shown(asked)),
+        };
+        if asked > budget.most().get() {
+            let kind = match budget.dimension() {
+                Dimension::Money => ErrorKind::BudgetReached,
+                _ => ErrorKind::TooLarge,
+            };
+            let message = format!("{asked_words}, more than the budget of {budget} allows at all");
+            return Self::new(kind, message);
+        }
+        let (spent, left) = (shown(standing.spent), shown(standing.left));
+        let message = format!(
+            "the budget of {budget} is spent: {spent} used, {left} left, and {asked_words}"
+        );
+        let mut made = Self::new(ErrorKind::BudgetReached, message);
+        made.0.renews_at = standing.renews;
+        made
     }
 
     pub(crate) fn server(error: &ServerError) -> Self {
@@ -151,6 +183,12 @@ impl Error {
     /// How long the server asked to wait, where it did.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// When the budget that refused the call begins anew, in UTC; `None` where it was no budget, or
+    /// one without periods.
+    pub fn renews_at(&self) -> Option<UnixMillis> {
+        self.0.renews_at
     }
 
     /// How many times the call was sent, or tried to be.

@@ -1,7 +1,7 @@
 //! Use all of your Grok quota and none beyond it: no 429, a known cost.
 //!
 //! The client estimates what a call will use, waits for its turn in the request and token limits
-//! at once, keeps spending below a cap, settles with what the server reports, adopts the limits
+//! at once, keeps spending below a cap and within budgets, settles with what the server reports, adopts the limits
 //! that the server states, and backs off properly when told to.
 //!
 //! ```no_run
@@ -42,6 +42,7 @@
 //! limits.
 
 mod attempt;
+mod budgets;
 mod builder;
 mod client;
 mod discover;

@@ -1,9 +1,10 @@
 //! A granted call, for users of another client: settled once, or kept as spent when it is lost.
 
 use std::fmt;
-use std::sync::Arc;
 
-use paceline_core::{Actual, Admission, Receipt, Usage};
+use paceline_core::{Actual, Demand, Receipt, Usage};
+
+use crate::client::Client;
 
 /// The right to make one call now.
 ///
@@ -13,26 +14,27 @@ use paceline_core::{Actual, Admission, Receipt, Usage};
 /// permit was handed out.
 #[must_use = "a permit that is dropped counts as a call made"]
 pub struct Permit {
-    admission: Arc<dyn Admission>,
+    client: Client,
+    demand: Demand,
     receipt: Option<Receipt>,
 }
 
 impl Permit {
-    pub(crate) fn new(admission: Arc<dyn Admission>, receipt: Receipt) -> Self {
-        Self { admission, receipt: Some(receipt) }
+    pub(crate) fn new(client: Client, demand: Demand, receipt: Receipt) -> Self {
+        Self { client, demand, receipt: Some(receipt) }
     }
 
     /// The call is about to leave.
     pub fn sent(&self) {
         if let Some(receipt) = self.receipt {
-            self.admission.sent(receipt);
+            self.client.0.admission.sent(receipt);
         }
     }
 
     /// The head of the answer has arrived.
     pub fn head_received(&self) {
         if let Some(receipt) = self.receipt {
-            self.admission.head_received(receipt);
+            self.client.0.admission.head_received(receipt);
         }
     }
 
@@ -44,14 +46,14 @@ impl Permit {
     /// The call is over and used this much of each dimension; what is not named stays reserved.
     pub fn settle_actual(mut self, actual: &Actual) {
         if let Some(receipt) = self.receipt.take() {
-            self.admission.settle(receipt, actual);
+            self.client.settle(receipt, &self.demand, actual);
         }
     }
 
     /// The call certainly never left: everything goes back.
     pub fn cancel_unsent(mut self) {
         if let Some(receipt) = self.receipt.take() {
-            self.admission.cancel_unsent(receipt);
+            self.client.0.admission.cancel_unsent(receipt);
         }
     }
 }
@@ -59,7 +61,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(receipt) = self.receipt.take() {
-            self.admission.settle(receipt, &Actual::new());
+            self.client.settle(receipt, &self.demand, &Actual::new());
         }
     }
 }

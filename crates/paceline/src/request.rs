@@ -1,7 +1,7 @@
 //! What can be asked: a chat, or any JSON endpoint.
 
 use paceline_budget::{CallShape, CapRule, Endpoint, Features, OutputKey, tiers};
-use paceline_core::ModelId;
+use paceline_core::{ModelId, Tag};
 use serde_json::{Map, Value, json};
 
 /// A chat completion. Fields that pacing does not need go through unchanged.
@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 pub struct Chat {
     body: Map<String, Value>,
     name: Option<String>,
+    tag: Option<Tag>,
 }
 
 /// A call to any endpoint that takes and answers JSON.
@@ -25,6 +26,7 @@ pub struct JsonCall {
     pub(crate) body: Value,
     pub(crate) usage_pointer: String,
     pub(crate) name: Option<String>,
+    pub(crate) tag: Option<Tag>,
 }
 
 impl Chat {
@@ -34,13 +36,13 @@ impl Chat {
         let mut body = Map::new();
         body.insert("model".to_owned(), Value::from(model.as_str()));
         body.insert("messages".to_owned(), Value::Array(Vec::new()));
-        Self { body, name: None }
+        Self { body, name: None, tag: None }
     }
 
     /// A chat with this whole request body, as the API takes it. `None` where it lacks a model.
     pub fn from_body(body: Map<String, Value>) -> Option<Self> {
         body.get("model")?.as_str()?;
-        Some(Self { body, name: None })
+        Some(Self { body, name: None, tag: None })
     }
 
     /// With one more message of the system.
@@ -91,6 +93,15 @@ impl Chat {
         self
     }
 
+    /// From a place in the program, such as `summaries`: its answers are estimated from those of the
+    /// same place, budgets and limits of that tag count it, and records name it. Use a few names, not
+    /// one per call. Default: none.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<Tag>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+
     /// The request body.
     pub const fn body(&self) -> &Map<String, Value> {
         &self.body
@@ -98,6 +109,10 @@ impl Chat {
 
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    pub(crate) const fn tag_name(&self) -> Option<&Tag> {
+        self.tag.as_ref()
     }
 
     pub(crate) fn model(&self) -> ModelId {
@@ -132,7 +147,7 @@ impl Chat {
     /// What the length of its answer depends on.
     fn output(&self, model: &ModelId) -> OutputKey {
         let number = |field: &str| self.body.get(field).and_then(Value::as_u64);
-        let mut key = OutputKey::new();
+        let mut key = tagged(self.tag.as_ref());
         if let Some(effort) = self.body.get("reasoning_effort").and_then(Value::as_str) {
             key = key.effort(effort);
         }
@@ -150,7 +165,8 @@ impl JsonCall {
     /// A POST of `body` to a path below the base address, such as `process`, whose answer has
     /// its usage at a JSON pointer (RFC 6901) such as `/token_usage`.
     pub fn post(path: Path, model: impl Into<ModelId>, body: Value) -> Self {
-        Self { path: path.path, model: model.into(), body, usage_pointer: path.usage, name: None }
+        let (name, tag) = (None, None);
+        Self { path: path.path, model: model.into(), body, usage_pointer: path.usage, name, tag }
     }
 
     /// With a name of its own in the record of attempts.
@@ -160,11 +176,20 @@ impl JsonCall {
         self
     }
 
+    /// From a place in the program; see [`Chat::tag`].
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<Tag>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+
     pub(crate) fn shape(&self) -> CallShape {
         let mut features = Features::default();
         features.add_message();
         add_strings(&mut features, &self.body, 0);
-        CallShape::new(tiers::canonical(&self.model), features).endpoint(Endpoint::Other)
+        CallShape::new(tiers::canonical(&self.model), features)
+            .endpoint(Endpoint::Other)
+            .output(tagged(self.tag.as_ref()))
     }
 }
 
@@ -194,6 +219,14 @@ impl Path {
     pub fn usage_at(mut self, pointer: impl Into<String>) -> Self {
         self.usage = pointer.into();
         self
+    }
+}
+
+/// What the length of an answer depends on, as far as that is where its call comes from.
+fn tagged(tag: Option<&Tag>) -> OutputKey {
+    match tag {
+        Some(tag) => OutputKey::new().tag(tag.clone()),
+        None => OutputKey::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The program as a black box: what it prints, writes and exits with.
 
+mod budgets;
 mod ledger;
 
 use std::collections::HashSet;
