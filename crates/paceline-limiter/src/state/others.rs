@@ -128,11 +128,18 @@ impl Others {
     /// A refusal that none came before: our own calls may have landed together, which Flow risks
     /// once in 10,000. It is believed for a window and a half and no longer.
     fn alone(&mut self, seen: u64) {
+        self.pass(seen + FIRST, self.level.saturating_add(self.passing.share(self.now)));
+    }
+
+    /// So much leaves within a window and a half, and no less than what was kept free `before`.
+    fn pass(&mut self, share: u64, before: u64) {
         let until = self.now.saturating_add(self.window / 2 * 3);
-        self.passing = Passing { share: (seen + FIRST).min(WHOLE), at: self.now, until };
+        let share = share.max(before.saturating_sub(self.level)).min(WHOLE);
+        self.passing = Passing { share, at: self.now, until };
     }
 
     fn rise(&mut self, seen: u64, is_near: bool) {
+        let before = self.level.saturating_add(self.passing.share(self.now));
         let seen = seen.max(self.level);
         let step = if is_near { NEAR_STEP } else { STEP };
         let level = match self.level {
@@ -145,9 +152,7 @@ impl Others {
         self.level = level.min(MOST);
         self.tried = self.level;
         // What they have is seldom as much for long.
-        let share = (seen + SPIKE).saturating_sub(self.level);
-        self.passing =
-            Passing { share, at: self.now, until: self.now.saturating_add(self.window / 2 * 3) };
+        self.pass((seen + SPIKE).saturating_sub(self.level), before);
     }
 
     /// The server said how much it had counted, so that our count is right again. Whether others
