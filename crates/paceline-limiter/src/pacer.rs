@@ -65,7 +65,7 @@ struct Past {
 }
 
 /// What one charge did, so that it can be given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Paced {
     /// The arrival time that this charge produced, and what had been given back by then: their
     /// sum, which may wrap.
@@ -81,13 +81,6 @@ impl Paced {
     }
 }
 
-impl Default for Paced {
-    /// Nothing paced it.
-    fn default() -> Self {
-        Self { mark: 0, amount: 0, epoch: NOT_PACED }
-    }
-}
-
 impl Pacer {
     /// A pacer at rest: a whole burst is free.
     pub(crate) fn new(rate: Rate) -> Self {
@@ -99,7 +92,7 @@ impl Pacer {
             unit: 0,
             scale: 1,
             burst: 0,
-            epoch: 0,
+            epoch: FIRST,
             rates: Box::new(Rates { now: rate, past: VecDeque::new() }),
         };
         pacer.set_units(rate);
@@ -120,23 +113,29 @@ impl Pacer {
         Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Charges `amount` if it conforms at `now`; `None`, and nothing has changed, where it does
-    /// not.
-    #[inline]
-    pub(crate) fn try_charge(&mut self, amount: u64, now: Instant) -> Option<Paced> {
+    /// Charges `amount` if it conforms at `now`, and writes down what it did: there, because what is
+    /// written in two halves and read as one a moment later stalls. `false`, and nothing has changed,
+    /// where it does not.
+    #[inline(always)]
+    pub(crate) fn try_charge(&mut self, amount: u64, now: Instant, paced: &mut Paced) -> bool {
         if amount > self.burst {
-            return self.try_debt(amount, now);
+            return self.try_debt(amount, now, paced);
         }
         let (time, cost) = (self.time(now), self.cost(amount));
         if self.arrival + cost > time + self.early {
-            return None;
+            return false;
         }
-        Some(self.add(time, cost, amount))
+        *paced = self.add(time, cost, amount);
+        true
     }
 
     #[cold]
-    fn try_debt(&mut self, amount: u64, now: Instant) -> Option<Paced> {
-        self.conforms(amount, now).then(|| self.charge(amount, now))
+    fn try_debt(&mut self, amount: u64, now: Instant, paced: &mut Paced) -> bool {
+        let conforms = self.conforms(amount, now);
+        if conforms {
+            *paced = self.charge(amount, now);
+        }
+        conforms
     }
 
     /// Charges `amount` at `now`, conforming or not.
@@ -152,7 +151,7 @@ impl Pacer {
 
     /// The next one of the same limit: what an earlier one charged it does not give back.
     pub(crate) fn of_epoch(mut self, epoch: u32) -> Self {
-        self.epoch = epoch % NOT_PACED;
+        self.epoch = epoch.max(FIRST);
         self
     }
 
@@ -200,7 +199,7 @@ impl Pacer {
         let owed = i128::try_from(owed).unwrap_or(i128::MAX).saturating_add(more);
         let (epoch, unit, ended, refunded) = (self.epoch, self.unit, self.time(now), self.refunded);
         self.set_units(rate);
-        self.epoch = (self.epoch + 1) % NOT_PACED;
+        self.epoch = self.epoch.wrapping_add(1).max(FIRST);
         self.refunded = 0;
         self.arrival = self.time(now);
         if self.rates.past.len() == PAST {
@@ -291,8 +290,9 @@ const fn end() -> u128 {
     END
 }
 
-/// The epoch of what no pacer charged.
-const NOT_PACED: u32 = u32::MAX;
+/// The epoch of what no pacer charged, and that of the first pacer.
+const NOT_PACED: u32 = 0;
+const FIRST: u32 = 1;
 
 /// The longest period, 36 years; a window is a year at most.
 const LONGEST: u64 = 1 << 60;

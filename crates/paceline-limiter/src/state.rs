@@ -285,13 +285,14 @@ impl LimitState {
         if !is_within {
             return false;
         }
-        charge.paced = match &mut self.pacer {
-            Some(pacer) => match pacer.try_charge(amount.expected_amount(), now) {
-                Some(paced) => paced,
-                None => return false,
-            },
-            None => Paced::default(),
-        };
+        match &mut self.pacer {
+            Some(pacer) => {
+                if !pacer.try_charge(amount.expected_amount(), now, &mut charge.paced) {
+                    return false;
+                }
+            }
+            None => charge.paced = Paced::default(),
+        }
         charge.reserved = asked & self.holds;
         charge.stamp_ns = HELD;
         charge.flight = None;

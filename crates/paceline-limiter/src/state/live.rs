@@ -64,7 +64,7 @@ impl LimitState {
         let is_other = is_bucket(&old) != is_bucket(&self.limit);
         if let Some(pacer) = self.pacer.take_if(|_| is_other) {
             // What the one has free, the other need not have.
-            self.learned().next_epoch = pacer.epoch() + 1;
+            self.learned().next_epoch = pacer.epoch().wrapping_add(1);
         }
         let epoch = self.learned.as_ref().map_or(0, |learned| learned.next_epoch);
         match (&mut self.pacer, self.limit.rate(Duration::from_nanos(self.staleness_ns))) {
@@ -77,7 +77,7 @@ impl LimitState {
             }
             (pacer, None) => {
                 if let Some(pacer) = pacer.take() {
-                    self.learned().next_epoch = pacer.epoch() + 1;
+                    self.learned().next_epoch = pacer.epoch().wrapping_add(1);
                 }
             }
         }
