@@ -8,9 +8,11 @@
 //! | [`estimator`] | how good the estimates of a call are, on texts not fitted on |
 //! | [`ledger`] | what recording costs, and what it survives |
 //! | [`limiter`] | what a decision costs, beside its peers in the same run |
+//! | [`program`] | what the programs that measure have in common |
 
 pub mod admission;
 pub mod estimator;
 pub mod ledger;
 pub mod limiter;
+pub mod program;
 mod row;

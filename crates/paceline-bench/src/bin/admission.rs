@@ -1,12 +1,11 @@
 //! The program behind `cargo xtask bench admission`: shows every run, writes the rows.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use paceline_bench::admission::{Options, cases, measure};
+use paceline_bench::program::{self, say};
 
 /// Measures one client against one server in virtual time.
 #[derive(Debug, Parser)]
@@ -37,16 +36,9 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list {
-        cases().for_each(|(name, about)| say(&format!("{name:9} {about}")));
-        return ExitCode::SUCCESS;
+        return program::list(cases());
     }
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            complain(&why);
-            ExitCode::from(2)
-        }
-    }
+    program::end(run(arguments))
 }
 
 fn run(arguments: Arguments) -> Result<(), String> {
@@ -57,30 +49,5 @@ fn run(arguments: Arguments) -> Result<(), String> {
     options.loads = arguments.loads;
     say(&format!("seed {}", options.seed));
     let rows = measure(&options, &mut say)?;
-    match arguments.out {
-        Some(out) => {
-            write(&out, &rows).map_err(|why| format!("can't write {}: {why}", out.display()))
-        }
-        None => {
-            say(&rows);
-            Ok(())
-        }
-    }
-}
-
-fn write(out: &PathBuf, rows: &str) -> io::Result<()> {
-    if let Some(folder) = out.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(out, rows)
-}
-
-#[expect(clippy::print_stdout, reason = "what this program says goes through here")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
-#[expect(clippy::print_stderr, reason = "what this program complains of goes through here")]
-fn complain(why: &str) {
-    eprintln!("error: {why}");
+    program::keep(&rows, arguments.out.as_deref())
 }

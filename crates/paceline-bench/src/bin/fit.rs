@@ -1,11 +1,11 @@
 //! The program behind `cargo xtask fit`: fits one table and writes its source.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use paceline_bench::estimator::{Table, fit};
+use paceline_bench::program::{self, say};
 
 /// Fits a table that the estimator starts from.
 #[derive(Debug, Parser)]
@@ -43,25 +43,6 @@ fn main() -> ExitCode {
     };
     let written =
         fit(table, &arguments.data, arguments.dictionary.as_deref(), &arguments.date, &mut say)
-            .and_then(|source| {
-                fs::write(&arguments.out, source)
-                    .map_err(|why| format!("can't write {}: {why}", arguments.out.display()))
-            });
-    match written {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            complain(&why);
-            ExitCode::from(2)
-        }
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "what this program says goes through here")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
-#[expect(clippy::print_stderr, reason = "what this program complains of goes through here")]
-fn complain(why: &str) {
-    eprintln!("error: {why}");
+            .and_then(|source| program::keep(&source, Some(&arguments.out)));
+    program::end(written)
 }

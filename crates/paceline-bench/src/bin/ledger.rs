@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use paceline_bench::ledger::{Options, child, items, measure};
+use paceline_bench::program::{self, say};
 
 /// Measures what the ledger costs and what it survives.
 #[derive(Debug, Parser)]
@@ -42,16 +43,9 @@ fn main() -> ExitCode {
         child(path);
     }
     if arguments.list {
-        items().for_each(|(name, about)| say(&format!("{name:9} {about}")));
-        return ExitCode::SUCCESS;
+        return program::list(items());
     }
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            complain(&why);
-            ExitCode::from(2)
-        }
-    }
+    program::end(run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
@@ -63,13 +57,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     options.seconds = arguments.seconds.max(1);
     options.seed = arguments.seed;
     let rows = measure(&options, &mut say)?;
-    match &arguments.out {
-        Some(out) => write(out, &rows),
-        None => {
-            say(&rows);
-            Ok(())
-        }
-    }
+    program::keep(&rows, arguments.out.as_deref())
 }
 
 /// Removes the files of an earlier measurement, and nothing else.
@@ -83,21 +71,4 @@ fn empty(folder: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn write(out: &Path, rows: &str) -> Result<(), String> {
-    let folder = out.parent().map_or(Ok(()), fs::create_dir_all);
-    folder
-        .and_then(|()| fs::write(out, rows))
-        .map_err(|why| format!("can't write {}: {why}", out.display()))
-}
-
-#[expect(clippy::print_stdout, reason = "what this program says goes through here")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
-#[expect(clippy::print_stderr, reason = "what this program complains of goes through here")]
-fn complain(why: &str) {
-    eprintln!("error: {why}");
 }
