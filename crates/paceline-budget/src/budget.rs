@@ -227,13 +227,7 @@ impl Spend {
 
     /// Whether a budget of this scope counts it.
     pub(crate) fn is_counted_by(&self, key: &LimitKey) -> bool {
-        match key {
-            LimitKey::All => true,
-            LimitKey::Model(model) => self.model.as_ref() == Some(model),
-            LimitKey::Tag(tag) => self.tag.as_ref() == Some(tag),
-            LimitKey::Caller(caller) => self.caller.as_ref() == Some(caller),
-            _ => false,
-        }
+        key.counts(self.model.as_ref(), self.tag.as_ref(), self.caller.as_ref())
     }
 }
 

@@ -249,12 +249,7 @@ impl Demand {
 
     /// Whether a limit of this key counts it.
     pub fn is_counted_by(&self, key: &LimitKey) -> bool {
-        match key {
-            LimitKey::All => true,
-            LimitKey::Model(model) => self.model.as_ref() == Some(model),
-            LimitKey::Tag(tag) => self.tag.as_ref() == Some(tag),
-            LimitKey::Caller(caller) => self.caller.as_ref() == Some(caller),
-        }
+        key.counts(self.model.as_ref(), self.tag.as_ref(), self.caller.as_ref())
     }
 }
 

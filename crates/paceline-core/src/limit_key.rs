@@ -88,6 +88,23 @@ macro_rules! name {
 name!(Tag);
 name!(Caller);
 
+impl LimitKey {
+    /// Whether it counts what names this model, this tag and this caller, where it names them.
+    pub fn counts(
+        &self,
+        model: Option<&ModelId>,
+        tag: Option<&Tag>,
+        caller: Option<&Caller>,
+    ) -> bool {
+        match self {
+            Self::All => true,
+            Self::Model(own) => model == Some(own),
+            Self::Tag(own) => tag == Some(own),
+            Self::Caller(own) => caller == Some(own),
+        }
+    }
+}
+
 impl fmt::Display for LimitKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
