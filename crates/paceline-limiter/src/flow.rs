@@ -307,7 +307,7 @@ impl Flow {
         class.take_back(call.sent, call.seen.pace(), call.input);
         self.credit.give(call.charged);
         self.peak.give(call.charged);
-        // A later class would be another one's number.
+        // Only the last one can go: calls know their classes by number.
         if call.class + 1 == self.classes.len() && self.classes[call.class].is_only_for(flight) {
             self.forget_class();
         }

@@ -44,8 +44,8 @@ pub(crate) struct LimitState {
     /// Until when a charge takes no second look: `steady_until`, or zero where it pools calls or
     /// others have a share.
     quick_until: u64,
-    /// All bits where a call's amount is held; none where only the pacer counts.
-    holds: u64,
+    /// Whether a call's amount is held: not where only the pacer counts.
+    holds: bool,
     /// The index of its dimension.
     index: u8,
     /// Whether a call counts from its arrival on.
@@ -122,7 +122,7 @@ impl LimitState {
             used: 0,
             steady_until: u64::MAX,
             quick_until: u64::MAX,
-            holds: u64::MAX,
+            holds: true,
             index: index(limit.dimension()),
             on_arrival: false,
             pacer: limit.rate(staleness).map(Pacer::new),
@@ -293,7 +293,7 @@ impl LimitState {
             }
             None => charge.paced = Paced::default(),
         }
-        charge.reserved = asked & self.holds;
+        charge.reserved = if self.holds { asked } else { 0 };
         charge.stamp_ns = HELD;
         charge.flight = None;
         self.hold(charge.reserved);
@@ -397,7 +397,7 @@ impl LimitState {
         if let (Some(pacer), Some(actual)) = (&mut self.pacer, end.actual) {
             pacer.settle(&charge.paced, actual, now);
         }
-        if self.holds == 0 {
+        if !self.holds {
             // It may have been admitted while amounts were held.
             if charge.stamp_ns == HELD {
                 self.let_go(charge.reserved);

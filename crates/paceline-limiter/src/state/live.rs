@@ -212,7 +212,7 @@ impl LimitState {
             Counts::Window(window) => window.next_expiry_ns(),
             _ => u64::MAX,
         };
-        self.holds = if matches!(self.counts, Counts::Pacer) { 0 } else { u64::MAX };
+        self.holds = !matches!(self.counts, Counts::Pacer);
         self.delay_ns = delay_ns;
         self.on_arrival = self.limit.is_on_arrival();
         self.follow_flow(stated, delay, now);

@@ -20,12 +20,12 @@ impl LimitState {
         let room = match (&mut self.flow, &self.pacer) {
             _ if is_shut => 0,
             (Some(flow), _) => flow.left(now).max(1),
-            (None, Some(pacer)) if self.holds == 0 => pacer.free(now),
+            (None, Some(pacer)) if !self.holds => pacer.free(now),
             _ => self.most.saturating_sub(self.used),
         };
         let counted = match &mut self.flow {
             Some(flow) => narrow(flow.counted(now)),
-            None if self.holds == 0 => owed,
+            None if !self.holds => owed,
             None => self.used - self.held,
         };
         let binds = self.binds(is_paced, now);
