@@ -224,7 +224,7 @@ impl<C: Clock> SharedLimiter<C> {
     ///
     /// # Errors
     /// [`Refusal`]; nothing has changed then.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self, demand: &Demand) -> Result<Receipt, Refusal> {
         self.0.try_acquire(demand)
     }

@@ -182,7 +182,7 @@ impl Limiter {
     ///
     /// # Errors
     /// [`Refusal`]; nothing has changed then. [`Refusal::Deadline`] only where the deadline is past.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&mut self, demand: &Demand, now: Instant) -> Result<Receipt, Refusal> {
         match self.admit(demand, now) {
             Some(receipt) => Ok(receipt),
@@ -192,7 +192,7 @@ impl Limiter {
 
     /// Admits the demand now, where nobody waits, its deadline is not past, and every limit admits
     /// it. It says nothing of why not: a receipt alone fits into registers.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn admit(&mut self, demand: &Demand, now: Instant) -> Option<Receipt> {
         let now = self.advance(now);
         if !self.queue.is_empty() || demand.latest_admission().is_some_and(|last| last < now) {
