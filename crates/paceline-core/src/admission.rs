@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_known_answer_is_ready_at_the_first_poll() {
-        let receipt = Receipt::new(LimiterId::new(1), 2);
+        let receipt = Receipt::new(LimiterId::new(NonZeroU64::MIN), 2);
         let mut answer = Acquire::ready(Ok(receipt));
         assert!(answer.is_ready());
         let polled = Pin::new(&mut answer).poll(&mut Context::from_waker(Waker::noop()));

@@ -1,6 +1,7 @@
 //! What was granted, and what was used of it.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use crate::dimension::Dimension;
 use crate::usage::Usage;
@@ -18,11 +19,11 @@ pub struct Receipt {
     number: u64,
 }
 
-/// Which limiter issued a receipt.
+/// Which limiter issued a receipt. Never zero, so that a receipt or none comes back in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
-pub struct LimiterId(u64);
+pub struct LimiterId(NonZeroU64);
 
 /// What a call really used, per dimension.
 ///
@@ -35,6 +36,7 @@ pub struct Actual {
 
 impl Receipt {
     /// Receipt `number` of a limiter, for those who issue receipts.
+    #[inline]
     pub const fn new(limiter: LimiterId, number: u64) -> Self {
         Self { limiter, number }
     }
@@ -54,13 +56,13 @@ impl Receipt {
 
 impl LimiterId {
     /// A limiter by a number that no other limiter in reach has.
-    pub const fn new(number: u64) -> Self {
+    pub const fn new(number: NonZeroU64) -> Self {
         Self(number)
     }
 
     /// The number.
     #[inline]
-    pub const fn number(self) -> u64 {
+    pub const fn number(self) -> NonZeroU64 {
         self.0
     }
 }
@@ -113,6 +115,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_receipt_or_none_is_two_words() {
+        assert_eq!(size_of::<Option<Receipt>>(), 16);
+    }
+
+    #[test]
     fn what_is_not_named_is_not_zero() {
         let usage = Usage::new(3, 10).expect("consistent");
         let actual = Actual::from(&usage);
@@ -124,9 +131,10 @@ mod tests {
     #[cfg(feature = "serde")]
     #[test]
     fn a_receipt_crosses_a_process() {
-        let receipt = Receipt::new(LimiterId::new(7), 42);
+        let receipt = Receipt::new(LimiterId::new(NonZeroU64::MIN.saturating_add(6)), 42);
         let text = serde_json::to_string(&receipt).expect("plain data");
         assert_eq!(text, r#"{"limiter":7,"number":42}"#);
         assert_eq!(serde_json::from_str::<Receipt>(&text).expect("the same"), receipt);
+        serde_json::from_str::<Receipt>(r#"{"limiter":0,"number":42}"#).expect_err("no limiter");
     }
 }

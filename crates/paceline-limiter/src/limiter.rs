@@ -3,6 +3,7 @@
 //! Pure: time is an argument, nothing waits. Invariant: a demand is charged to every limit that
 //! counts it or to none, and what is charged is settled, cancelled or outstanding, never lost.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -406,8 +407,9 @@ impl Default for Limiter {
 pub(crate) const INSTANT: Duration = Duration::from_nanos(1);
 
 /// The first of so many numbers that no limiter of this process has had.
-pub(crate) fn new_ids(count: u64) -> u64 {
-    NEXT_ID.fetch_add(count, Ordering::Relaxed)
+pub(crate) fn new_ids(count: u64) -> NonZeroU64 {
+    // 2^64 of them are never made.
+    NonZeroU64::new(NEXT_ID.fetch_add(count, Ordering::Relaxed)).unwrap_or(NonZeroU64::MAX)
 }
 
 /// Numbers limiters apart within a process.

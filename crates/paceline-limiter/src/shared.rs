@@ -92,7 +92,7 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
     }
 
     /// Admits now, or leaves the rest to [`Shared::ask`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn admit(&self, demand: &Demand) -> Option<Receipt> {
         let now = self.clock.now();
         self.lock().limiter.admit(demand, now)

@@ -6,7 +6,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 
 use paceline_core::{Actual, Clock, Demand, Instant, LimiterId, Receipt, Refusal};
 
@@ -64,7 +64,7 @@ struct Shards<K, C, S> {
     clock: C,
     hasher: S,
     /// The number of the first shard as a limiter; the others follow.
-    first_id: u64,
+    first_id: NonZeroU64,
     /// A power of two of them.
     shards: Box<[Shard<K, S>]>,
 }
@@ -103,7 +103,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> SharedKeyedLimiter<K, C, S>
         let most_each = NonZeroUsize::new(most >> count.ilog2()).unwrap_or(NonZeroUsize::MIN);
         let limiter = limiter.on_clock(&clock);
         let shard = |number| {
-            let shard = limiter.afresh(LimiterId::new(first_id + number));
+            let shard = limiter.afresh(LimiterId::new(first_id.saturating_add(number)));
             Shard(Mutex::new(shard.with_max_keys(most_each)))
         };
         let shards = (0..count).map(shard).collect();
@@ -211,7 +211,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> SharedKeyedLimiter<K, C, S>
     /// The shard that issued a receipt.
     #[inline]
     fn of(&self, receipt: Receipt) -> Option<&Shard<K, S>> {
-        let shard = receipt.limiter().number().checked_sub(self.0.first_id)?;
+        let shard = receipt.limiter().number().get().checked_sub(self.0.first_id.get())?;
         self.0.shards.get(usize::try_from(shard).ok()?)
     }
 }

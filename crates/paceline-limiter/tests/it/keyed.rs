@@ -301,7 +301,7 @@ fn a_tenant_that_is_gone_takes_its_calls_with_it() {
 fn a_receipt_of_another_limiter_changes_nothing() {
     let mut limiter = KeyedLimiter::<u8>::new([per_second(1)]).expect("a legal limit");
     let ours = limiter.try_acquire(&1, &one(), at(0)).expect("the first");
-    let foreign = Receipt::new(LimiterId::new(u64::MAX), ours.number());
+    let foreign = Receipt::new(LimiterId::new(NonZeroU64::MAX), ours.number());
     assert!(!limiter.sent(foreign, at(0)) && !limiter.head_received(foreign, at(0)));
     assert!(!limiter.settle(foreign, &Actual::new(), at(0)));
     assert!(!limiter.cancel_unsent(foreign, at(0)));
@@ -363,6 +363,6 @@ fn shards_share_the_bound() {
     let granted = (0..20_000).filter(|key| limiter.try_acquire(key, &one()).is_ok()).count();
     // Every shard is full by now.
     assert_eq!((granted, limiter.len()), (10_000, 10_000));
-    let other = Receipt::new(LimiterId::new(0), 0);
+    let other = Receipt::new(LimiterId::new(NonZeroU64::MAX), 0);
     assert!(!limiter.settle(other, &Actual::new()));
 }

@@ -254,7 +254,7 @@ fn a_clock_that_steps_back_mints_nothing_and_one_that_leaps_mints_one_window() {
 fn a_foreign_receipt_changes_nothing() {
     let mut one = limiter([per_minute(Dimension::TotalTokens, 100)]);
     let receipt = one.try_acquire(&tokens(100, 100), at(0)).expect("fits");
-    let foreign = Receipt::new(LimiterId::new(u64::MAX), receipt.number());
+    let foreign = Receipt::new(LimiterId::new(NonZeroU64::MAX), receipt.number());
     assert!(!one.settle(foreign, &Actual::new().with(Dimension::TotalTokens, 0), at(0)));
     assert!(!one.cancel_unsent(foreign, at(0)));
     assert!(one.try_acquire(&tokens(1, 1), at(0)).is_err());
