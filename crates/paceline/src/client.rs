@@ -23,9 +23,9 @@ use paceline_limiter::tokio::SharedLimiter;
 use paceline_transport::{ApiKey, BaseUrl, Transport};
 use tokio::sync::Semaphore;
 
-use crate::attempt::Call;
 use crate::budgets::Keeper;
 use crate::builder::ClientBuilder;
+use crate::call::Call;
 use crate::discover::{Ceilings, Discover};
 use crate::error::{Error, ErrorKind};
 use crate::permit::Permit;

@@ -44,6 +44,7 @@
 mod attempt;
 mod budgets;
 mod builder;
+mod call;
 mod client;
 mod discover;
 mod error;

@@ -1,0 +1,152 @@
+//! No answer, or a bad one: classify, settle, pause what it names, and say what to do.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::StatusCode;
+use paceline_budget::{Ending, Outcome};
+use paceline_core::{Actual, Dimension, LimitKey, Observation, Receipt};
+use paceline_transport::error_body::{Retry, ServerError, Verdict, Wait};
+use paceline_transport::headers::RateHeaders;
+use paceline_transport::{Body, TransportError};
+
+use super::End;
+use super::reserved::Reserved;
+use crate::call::Call;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+
+impl Client {
+    /// No answer came.
+    pub(super) fn failed(
+        &self,
+        reserved: &mut Reserved,
+        attempt: u32,
+        error: TransportError,
+    ) -> End {
+        let not_sent = error.is_not_sent();
+        tracing::info!(call = reserved.id.call, attempt, %error, "no answer");
+        if not_sent {
+            reserved.not_sent()
+        } else {
+            reserved.maybe_charged(None)
+        }
+        let error = Error::transport(error);
+        let retried = match error.kind() {
+            ErrorKind::Unreachable => true,
+            ErrorKind::MaybeCharged => self.0.retry.bill_twice,
+            _ => false,
+        };
+        if retried { End::Again(self.backoff(attempt), error) } else { End::Fail(error) }
+    }
+
+    /// A bad status: classify, settle, pause what it names, and say what to do.
+    pub(super) async fn refused(
+        &self,
+        call: &Call,
+        mut reserved: Reserved,
+        attempt: u32,
+        status: StatusCode,
+        headers: &RateHeaders,
+        body: Body,
+    ) -> End {
+        // Where even the error breaks off, its status has to do.
+        let bytes = body.collect(ERROR_CAP).await.unwrap_or_default();
+        let server = ServerError::read(status, headers, &bytes);
+        let verdict = server.verdict();
+        tracing::info!(
+            call = call.name,
+            attempt,
+            status = status.as_u16(),
+            ?verdict,
+            message = server.message(),
+            "refused"
+        );
+        let hint = headers.retry_after().into_iter().chain(server.resets_in()).max();
+        if verdict == Verdict::Wait(Wait::Rate) {
+            self.rate_refused(call, reserved.receipt, &server, hint);
+        }
+        if verdict == Verdict::Retry(Retry::MaybeCharged) {
+            reserved.maybe_charged(Some(status.as_u16()));
+        } else {
+            let nothing = [
+                Dimension::InputTokens,
+                Dimension::OutputTokens,
+                Dimension::TotalTokens,
+                Dimension::Money,
+            ];
+            let actual = nothing.into_iter().fold(Actual::new(), |actual, d| actual.with(d, 0));
+            reserved.close(&actual, |id, at| {
+                Outcome::new(id, at, Ending::Refused).status(status.as_u16())
+            });
+        }
+        let error = Error::server(&server).retry_in(hint);
+        let wait = match verdict {
+            Verdict::Wait(Wait::Rate) => Duration::ZERO,
+            Verdict::Wait(_) | Verdict::Retry(Retry::Overloaded) => self.backoff(attempt),
+            Verdict::Retry(Retry::MaybeCharged) if self.0.retry.bill_twice => self.backoff(attempt),
+            _ => return End::Fail(error),
+        };
+        match hint {
+            Some(hint) if hint > self.0.retry.ceiling => End::Fail(error),
+            Some(hint) => End::Again(wait.max(hint), error),
+            None => End::Again(wait, error),
+        }
+    }
+
+    /// Tells the limits of a refusal, and pauses what it names for everybody. The call is not
+    /// settled yet.
+    fn rate_refused(
+        &self,
+        call: &Call,
+        receipt: Option<Receipt>,
+        server: &ServerError,
+        hint: Option<Duration>,
+    ) {
+        let key = LimitKey::Model(call.shape.model().clone());
+        self.learn_limits(|discover| discover.refusal(call.shape.model(), server.rates()));
+        for rate in server.rates() {
+            self.0.admission.observe(&Observation::Refused {
+                key: key.clone(),
+                dimension: Some(rate.dimension),
+                actual: Some(rate.actual),
+                limit: Some(rate.limit),
+                receipt,
+            });
+        }
+        if server.rates().is_empty() {
+            self.0.admission.observe(&Observation::Refused {
+                key: key.clone(),
+                dimension: None,
+                actual: None,
+                limit: None,
+                receipt,
+            });
+        }
+        let refusals = self.0.refusals.fetch_add(1, Ordering::Relaxed).min(4) as u32;
+        // 1 s, doubling to 15 s, of which a random half at least; a hint is a minimum.
+        let own = Duration::from_secs(1 << refusals).min(Duration::from_secs(15));
+        let own = own.mul_f64(0.5 + 0.5 * rand::random::<f64>());
+        let pause = hint.map_or(own, |hint| hint + own.min(Duration::from_millis(500)));
+        let dimension = match server.rates() {
+            [only] => Some(only.dimension),
+            _ => None,
+        };
+        tracing::warn!(%key, ?dimension, ?pause, "the server refused a call for its rate");
+        self.0.admission.pause(&key, dimension, self.0.admission.now() + pause);
+    }
+
+    /// Takes in the limits that an answer's headers state. What they say is left is not used yet:
+    /// replicas of the server disagree about it.
+    pub(super) fn adopt(&self, call: &Call, headers: &RateHeaders) {
+        let model = call.shape.model();
+        self.learn_limits(|discover| discover.headers(model, headers));
+    }
+
+    fn backoff(&self, attempt: u32) -> Duration {
+        self.0.retry.backoff(attempt + 1, rand::random())
+    }
+}
+
+/// As much of an error is read: 1 MiB.
+const ERROR_CAP: u64 = 1 << 20;

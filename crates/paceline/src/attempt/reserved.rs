@@ -1,0 +1,72 @@
+//! What is reserved for one attempt: settled or given back exactly once, on every way out.
+
+use paceline_budget::{AttemptId, Ending, Outcome};
+use paceline_core::{Actual, Demand, Money, Receipt, UnixMillis};
+
+use crate::client::{Client, wall_now};
+
+/// What is reserved for one attempt; given back or kept as spent when it is dropped.
+pub(crate) struct Reserved {
+    pub(super) client: Client,
+    pub(super) receipt: Option<Receipt>,
+    pub(super) id: AttemptId,
+    pub(super) demand: Demand,
+    pub(super) tokens: u64,
+    pub(super) cost: Money,
+    pub(super) sent: Option<UnixMillis>,
+}
+
+impl Reserved {
+    pub(super) fn sent(&mut self) {
+        self.sent = Some(wall_now());
+        if let Some(receipt) = self.receipt {
+            self.client.0.admission.sent(receipt);
+        }
+    }
+
+    pub(super) fn head_received(&self) {
+        if let Some(receipt) = self.receipt {
+            self.client.0.admission.head_received(receipt);
+        }
+    }
+
+    /// Settles, and enters the outcome.
+    pub(super) fn close(
+        &mut self,
+        actual: &Actual,
+        outcome: impl FnOnce(AttemptId, UnixMillis) -> Outcome,
+    ) {
+        let Some(receipt) = self.receipt.take() else { return };
+        if self.sent.is_some() {
+            self.client.settle(receipt, &self.demand, actual);
+        } else {
+            self.client.0.admission.cancel_unsent(receipt);
+        }
+        self.client.enter(&outcome(self.id.clone(), wall_now()));
+    }
+
+    /// It certainly never left.
+    pub(super) fn not_sent(&mut self) {
+        let Some(receipt) = self.receipt.take() else { return };
+        self.client.0.admission.cancel_unsent(receipt);
+        self.client.enter(&Outcome::new(self.id.clone(), wall_now(), Ending::NotSent));
+    }
+
+    /// Nobody knows what it cost: what was reserved is spent.
+    pub(super) fn maybe_charged(&mut self, status: Option<u16>) {
+        let cost = self.cost;
+        self.close(&Actual::new(), |id, at| {
+            let outcome = Outcome::new(id, at, Ending::MaybeCharged).cost(cost);
+            match status {
+                Some(status) => outcome.status(status),
+                None => outcome,
+            }
+        });
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if self.sent.is_some() { self.maybe_charged(None) } else { self.not_sent() }
+    }
+}
