@@ -12,6 +12,8 @@ use crate::request::{Chat, JsonCall};
 /// A call, ready to be sent any number of times.
 pub(crate) struct Call {
     pub(crate) name: String,
+    /// What is done, by OpenTelemetry's name for it.
+    pub(crate) operation: &'static str,
     pub(crate) path: String,
     pub(crate) body: Bytes,
     pub(crate) shape: CallShape,
@@ -30,6 +32,7 @@ impl Call {
         let (shape, usage) = (chat.shape(), UsageAt::Chat);
         Ok(Self {
             name,
+            operation: "chat",
             path: "chat/completions".to_owned(),
             body: json(chat.body())?,
             shape,
@@ -42,6 +45,7 @@ impl Call {
         let usage = UsageAt::Pointer(call.usage_pointer.clone());
         Ok(Self {
             name,
+            operation: "generate_content",
             path: call.path.clone(),
             body: json(&call.body)?,
             shape: call.shape(),

@@ -23,11 +23,13 @@ use paceline_limiter::tokio::SharedLimiter;
 use paceline_transport::{ApiKey, BaseUrl, Transport};
 use tokio::sync::Semaphore;
 
+use crate::attempt::Whole;
 use crate::budgets::Keeper;
 use crate::builder::ClientBuilder;
 use crate::call::Call;
 use crate::discover::{Ceilings, Discover};
 use crate::error::{Error, ErrorKind};
+use crate::event::{EventKind, Events, Told};
 use crate::permit::Permit;
 use crate::reply::Reply;
 use crate::request::{Chat, JsonCall};
@@ -70,6 +72,7 @@ pub(crate) struct Inner {
     has_cap: bool,
     budgets: Mutex<Keeper>,
     /// Why nothing more may be sent, once that is known.
+    pub(crate) told: Told,
     pub(crate) stopped: Mutex<Option<(ErrorKind, String)>>,
     /// Who may stand in the admission's queue; first come, first served.
     pub(crate) line: Semaphore,
@@ -144,6 +147,7 @@ impl Client {
             price: parts.price,
             has_cap: parts.cap.is_some(),
             budgets: Mutex::new(Keeper::new(parts.budgets, parts.cap.as_ref())),
+            told: Told::default(),
             stopped: Mutex::new(None),
             line: Semaphore::new(IN_LINE),
             refusals: AtomicU64::new(0),
@@ -171,7 +175,7 @@ impl Client {
     /// reserved counts as spent, because the server may charge it.
     pub async fn chat(&self, chat: &Chat) -> Result<Reply, Error> {
         let call = Call::chat(chat, self.name(chat.name()))?;
-        self.run(&call).await
+        self.run::<Whole>(Arc::new(call)).await
     }
 
     /// Sends a JSON call to any endpoint when its turn has come. Errors and cancel safety as
@@ -181,7 +185,7 @@ impl Client {
     /// As [`Client::chat`].
     pub async fn json(&self, json: &JsonCall) -> Result<Reply, Error> {
         let call = Call::json(json, self.name(json.name.as_deref()))?;
-        self.run(&call).await
+        self.run::<Whole>(Arc::new(call)).await
     }
 
     /// Waits for the right to make a call with some other client; see [`Permit`].
@@ -195,7 +199,8 @@ impl Client {
         if let Some(model) = demand.model_id() {
             self.know(model);
         }
-        let receipt = self.admitted(demand).await?;
+        self.stopped()?;
+        let receipt = self.admitted(demand, || ()).await?;
         Ok(Permit::new(self.clone(), demand.clone(), receipt))
     }
 
@@ -240,6 +245,33 @@ impl Client {
     /// How good the estimates of input tokens were so far.
     pub fn accuracy(&self) -> Accuracy {
         lock(&self.0.estimator).accuracy()
+    }
+
+    /// What happens to calls and limits from now on. Nothing is made of it while nobody watches; of
+    /// one who does not fetch them in time, the oldest beyond [`Events::MOST`] are lost and
+    /// [counted](Events::missed). They hold no prompt, no answer and no key.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use paceline::{Chat, Client};
+    /// # use paceline_transport::mock::MockTransport;
+    /// # let transport = MockTransport::new().answer(200, r#"{
+    /// #   "choices": [], "usage": {"prompt_tokens": 140, "completion_tokens": 4, "total_tokens": 144}}"#);
+    /// # let client = Client::builder().base_url("http://127.0.0.1:1/v1").transport(transport).build()?;
+    /// let mut events = client.events();
+    /// client.chat(&Chat::new("grok-4.3").user("What is a spider?")).await?;
+    /// drop(client);
+    /// let mut told = Vec::new();
+    /// while let Some(event) = events.next().await {
+    ///     told.push(event.kind.name());
+    /// }
+    /// assert_eq!(told.last(), Some(&"settled"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn events(&self) -> Events {
+        self.0.told.events()
     }
 
     /// Admits nothing any more. What is in flight goes on to its end; what waits waits for ever,
@@ -308,10 +340,18 @@ impl Client {
     }
 
     /// Waits until the limits and the budgets admit a demand.
-    pub(crate) async fn admitted(&self, demand: &Demand) -> Result<Receipt, Error> {
+    pub(crate) async fn admitted(
+        &self,
+        demand: &Demand,
+        queued: impl Fn(),
+    ) -> Result<Receipt, Error> {
         loop {
             self.look_at_budgets();
-            let mut turn = pin!(self.0.admission.acquire(demand));
+            let turn = self.0.admission.acquire(demand);
+            if !turn.is_ready() {
+                queued();
+            }
+            let mut turn = pin!(turn);
             let refusal = loop {
                 let answer = match self.next_look() {
                     None => turn.as_mut().await,
@@ -391,6 +431,7 @@ impl Client {
     fn tell(&self, changes: &[Observation]) {
         for change in changes {
             tracing::debug!(?change, "limit in force");
+            self.0.told.tell(None, || EventKind::LimitChanged(change.clone()));
             self.0.admission.observe(change);
         }
     }

@@ -31,11 +31,13 @@
 //! | [`Chat`], [`JsonCall`], [`Path`] | what can be asked |
 //! | [`Reply`], [`Error`], [`ErrorKind`] | what comes back |
 //! | [`Permit`] | the middle alone, around somebody else's client |
+//! | [`Event`], [`Events`] | what happens, for whoever watches |
 //! | [`RetryPolicy`] | what is tried again, by this layer alone |
 //!
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `reqwest` | yes | a transport, so that a builder without one works |
+//! | `metrics` | no | counters and histograms of the `metrics` crate |
 //! | `mock` | no | `paceline_transport::mock` for tests of your program |
 //!
 //! It does not stream yet, shares no quota between processes, and never retries around the
@@ -48,6 +50,7 @@ mod call;
 mod client;
 mod discover;
 mod error;
+mod event;
 mod permit;
 mod reply;
 mod request;
@@ -56,6 +59,7 @@ mod retry;
 pub use builder::{ClientBuilder, XAI_BASE_URL, XAI_KEY_VARIABLE};
 pub use client::{Client, PastCall};
 pub use error::{Error, ErrorKind};
+pub use event::{Event, EventKind, Events};
 pub use paceline_budget as budget;
 pub use paceline_core as core;
 pub use paceline_limiter as limiter;

@@ -1,101 +1,99 @@
 //! A good status: read the answer, settle, learn.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 use paceline_budget::{Ending, Observed, Outcome};
 use paceline_core::{Actual, Dimension, Money, Usage};
-use paceline_transport::Body;
 use paceline_transport::error_body::ServerError;
-use paceline_transport::headers::RateHeaders;
 use paceline_transport::usage::{UsageReading, read_chat, read_pointer};
 use serde_json::Value;
 
-use super::End;
-use super::reserved::Reserved;
-use crate::call::{Call, UsageAt};
-use crate::client::{Client, lock, wall_now};
+use super::{End, Finish, Opened, Reserved};
+use crate::call::UsageAt;
+use crate::client::{lock, wall_now};
 use crate::error::{Error, ErrorKind};
 use crate::reply::Reply;
 
-impl Client {
-    /// A good status: read the answer, settle, learn.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one answer, each used once")]
-    pub(super) async fn answered(
-        &self,
-        call: &Call,
-        mut reserved: Reserved,
-        attempt: u32,
-        status: StatusCode,
-        headers: &RateHeaders,
-        body: Body,
-        started: tokio::time::Instant,
-    ) -> End {
+/// The whole answer is read at once.
+pub(crate) struct Whole;
+
+impl Finish for Whole {
+    type Out = Reply;
+
+    async fn finish(opened: Opened) -> End<Reply> {
+        let Opened { mut reserved, status, headers, body, started } = opened;
         let bytes = match body.collect(ANSWER_CAP).await {
             Ok(bytes) => bytes,
-            Err(error) => return self.failed(&mut reserved, attempt, error),
+            Err(error) => return reserved.failed(error),
         };
         let value: Option<Value> = serde_json::from_slice(&bytes).ok();
         let Some(value) = value.filter(|value| value.get("error").is_none_or(Value::is_null))
         else {
             reserved.maybe_charged(Some(status.as_u16()));
-            let error = ServerError::read(status, headers, &bytes);
+            let error = ServerError::read(status, &headers, &bytes);
             let message = format!("the answer is no result: {}", error.message());
             return End::Fail(Error::new(ErrorKind::BadAnswer, message));
         };
+        let call = Arc::clone(&reserved.call);
         let reading = match &call.usage {
             UsageAt::Chat => read_chat(&value),
             UsageAt::Pointer(pointer) => read_pointer(&value, pointer),
         };
-        if let UsageReading::Refused(problem) = &reading {
-            tracing::warn!(call = call.name, %problem, "the reported usage is not believed");
-        }
-        let usage = reading.usage().copied();
-        let price = self.price(call.shape.model());
-        let cost = usage.and_then(|usage| usage.cost().or_else(|| Some(price?.cost(&usage))));
-        let sent_at = reserved.sent.unwrap_or_default();
-        self.settled(call, &mut reserved, status, usage, cost);
+        let usage = reserved.believed(&reading);
+        let cost = reserved.settled(status, usage);
         if let Some(usage) = usage {
             let observed = Observed::new(usage, started.elapsed());
-            let observed = if is_cut_off(&value) { observed.cut_off() } else { observed };
-            lock(&self.0.estimator).learn(&call.shape, &observed);
+            reserved.learn(if is_cut_off(&value) { observed.cut_off() } else { observed });
         }
-        self.0.refusals.store(0, Ordering::Relaxed);
-        End::Reply(Box::new(Reply {
+        End::Done(Reply {
             value,
             model: call.shape.model().clone(),
             usage,
             cost,
-            attempts: attempt,
+            attempts: reserved.id.attempt,
             status: status.as_u16(),
-            sent_at,
+            sent_at: reserved.sent.unwrap_or_default(),
             finished_at: wall_now(),
-        }))
+        })
+    }
+}
+
+impl Reserved {
+    /// The usage that was reported, where that can be.
+    pub(crate) fn believed(&self, reading: &UsageReading) -> Option<Usage> {
+        if let UsageReading::Refused(problem) = reading {
+            tracing::warn!(call = self.id.call, %problem, "the reported usage is not believed");
+        }
+        reading.usage().copied()
     }
 
-    fn settled(
-        &self,
-        call: &Call,
-        reserved: &mut Reserved,
-        status: StatusCode,
-        usage: Option<Usage>,
-        cost: Option<Money>,
-    ) {
+    /// A good answer is over: what it used is counted. Returns what it cost, where that is known.
+    pub(crate) fn settled(&mut self, status: StatusCode, usage: Option<Usage>) -> Option<Money> {
+        let price = self.client.price(self.call.shape.model());
+        let cost = usage.and_then(|usage| usage.cost().or_else(|| Some(price?.cost(&usage))));
         let mut actual = usage.as_ref().map_or(Actual::new(), Actual::from);
         if let Some(cost) = cost {
             actual = actual.with(Dimension::Money, cost.as_amount());
         }
-        let entered = cost.unwrap_or(reserved.cost);
+        let entered = cost.unwrap_or(self.cost);
+        let span = tracing::Span::current();
+        span.record("attempts", self.id.attempt);
+        if let Some(usage) = usage {
+            span.record("gen_ai.usage.input_tokens", usage.input_tokens());
+            span.record("gen_ai.usage.output_tokens", usage.output_tokens());
+        }
         tracing::info!(
-            call = call.name,
-            attempt = reserved.id.attempt,
+            call = self.id.call,
+            attempt = self.id.attempt,
             status = status.as_u16(),
             input_tokens = usage.map(|usage| usage.input_tokens()),
             output_tokens = usage.map(|usage| usage.output_tokens()),
             cost = cost.map(tracing::field::display),
             "answered"
         );
-        reserved.close(&actual, |id, at| {
+        self.close(&actual, |id, at| {
             let outcome =
                 Outcome::new(id, at, Ending::Answered).status(status.as_u16()).cost(entered);
             match usage {
@@ -103,6 +101,13 @@ impl Client {
                 None => outcome,
             }
         });
+        self.client.0.refusals.store(0, Ordering::Relaxed);
+        cost
+    }
+
+    /// What it used, and how long that took, teaches the estimator.
+    pub(crate) fn learn(&self, observed: Observed) {
+        lock(&self.client.0.estimator).learn(&self.call.shape, &observed);
     }
 }
 

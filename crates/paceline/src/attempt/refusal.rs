@@ -10,53 +10,44 @@ use paceline_transport::error_body::{Retry, ServerError, Verdict, Wait};
 use paceline_transport::headers::RateHeaders;
 use paceline_transport::{Body, TransportError};
 
-use super::End;
-use super::reserved::Reserved;
+use super::{End, Reserved};
 use crate::call::Call;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::event::EventKind;
 
-impl Client {
-    /// No answer came.
-    pub(super) fn failed(
-        &self,
-        reserved: &mut Reserved,
-        attempt: u32,
-        error: TransportError,
-    ) -> End {
-        let not_sent = error.is_not_sent();
-        tracing::info!(call = reserved.id.call, attempt, %error, "no answer");
-        if not_sent {
-            reserved.not_sent()
+impl Reserved {
+    /// No answer came, or it broke off.
+    pub(crate) fn failed<T>(&mut self, error: TransportError) -> End<T> {
+        tracing::info!(call = self.id.call, attempt = self.id.attempt, %error, "no answer");
+        if error.is_not_sent() {
+            self.not_sent();
         } else {
-            reserved.maybe_charged(None)
+            self.maybe_charged(None);
         }
         let error = Error::transport(error);
         let retried = match error.kind() {
             ErrorKind::Unreachable => true,
-            ErrorKind::MaybeCharged => self.0.retry.bill_twice,
+            ErrorKind::MaybeCharged => self.client.0.retry.bill_twice,
             _ => false,
         };
-        if retried { End::Again(self.backoff(attempt), error) } else { End::Fail(error) }
+        if retried { End::Again(self.backoff(), error) } else { End::Fail(error) }
     }
 
     /// A bad status: classify, settle, pause what it names, and say what to do.
-    pub(super) async fn refused(
-        &self,
-        call: &Call,
-        mut reserved: Reserved,
-        attempt: u32,
+    pub(super) async fn refused<T>(
+        mut self,
         status: StatusCode,
         headers: &RateHeaders,
         body: Body,
-    ) -> End {
+    ) -> End<T> {
         // Where even the error breaks off, its status has to do.
         let bytes = body.collect(ERROR_CAP).await.unwrap_or_default();
         let server = ServerError::read(status, headers, &bytes);
         let verdict = server.verdict();
         tracing::info!(
-            call = call.name,
-            attempt,
+            call = self.id.call,
+            attempt = self.id.attempt,
             status = status.as_u16(),
             ?verdict,
             message = server.message(),
@@ -64,10 +55,10 @@ impl Client {
         );
         let hint = headers.retry_after().into_iter().chain(server.resets_in()).max();
         if verdict == Verdict::Wait(Wait::Rate) {
-            self.rate_refused(call, reserved.receipt, &server, hint);
+            self.client.rate_refused(&self.call, self.receipt, &server, hint);
         }
         if verdict == Verdict::Retry(Retry::MaybeCharged) {
-            reserved.maybe_charged(Some(status.as_u16()));
+            self.maybe_charged(Some(status.as_u16()));
         } else {
             let nothing = [
                 Dimension::InputTokens,
@@ -76,24 +67,30 @@ impl Client {
                 Dimension::Money,
             ];
             let actual = nothing.into_iter().fold(Actual::new(), |actual, d| actual.with(d, 0));
-            reserved.close(&actual, |id, at| {
+            self.close(&actual, |id, at| {
                 Outcome::new(id, at, Ending::Refused).status(status.as_u16())
             });
         }
         let error = Error::server(&server).retry_in(hint);
         let wait = match verdict {
             Verdict::Wait(Wait::Rate) => Duration::ZERO,
-            Verdict::Wait(_) | Verdict::Retry(Retry::Overloaded) => self.backoff(attempt),
-            Verdict::Retry(Retry::MaybeCharged) if self.0.retry.bill_twice => self.backoff(attempt),
+            Verdict::Wait(_) | Verdict::Retry(Retry::Overloaded) => self.backoff(),
+            Verdict::Retry(Retry::MaybeCharged) if self.client.0.retry.bill_twice => self.backoff(),
             _ => return End::Fail(error),
         };
         match hint {
-            Some(hint) if hint > self.0.retry.ceiling => End::Fail(error),
+            Some(hint) if hint > self.client.0.retry.ceiling => End::Fail(error),
             Some(hint) => End::Again(wait.max(hint), error),
             None => End::Again(wait, error),
         }
     }
 
+    fn backoff(&self) -> Duration {
+        self.client.0.retry.backoff(self.id.attempt + 1, rand::random())
+    }
+}
+
+impl Client {
     /// Tells the limits of a refusal, and pauses what it names for everybody. The call is not
     /// settled yet.
     fn rate_refused(
@@ -134,6 +131,7 @@ impl Client {
         };
         tracing::warn!(%key, ?dimension, ?pause, "the server refused a call for its rate");
         self.0.admission.pause(&key, dimension, self.0.admission.now() + pause);
+        self.0.told.tell(None, || EventKind::Paused { key, dimension, wait: pause });
     }
 
     /// Takes in the limits that an answer's headers state. What they say is left is not used yet:
@@ -141,10 +139,6 @@ impl Client {
     pub(super) fn adopt(&self, call: &Call, headers: &RateHeaders) {
         let model = call.shape.model();
         self.learn_limits(|discover| discover.headers(model, headers));
-    }
-
-    fn backoff(&self, attempt: u32) -> Duration {
-        self.0.retry.backoff(attempt + 1, rand::random())
     }
 }
 

@@ -1,30 +1,42 @@
 //! What is reserved for one attempt: settled or given back exactly once, on every way out.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
 use paceline_budget::{AttemptId, Ending, Outcome};
 use paceline_core::{Actual, Demand, Money, Receipt, UnixMillis};
+use tokio::time::Instant;
 
+use crate::call::Call;
 use crate::client::{Client, wall_now};
+use crate::event::EventKind;
 
 /// What is reserved for one attempt; given back or kept as spent when it is dropped.
 pub(crate) struct Reserved {
-    pub(super) client: Client,
+    pub(crate) client: Client,
+    pub(crate) call: Arc<Call>,
     pub(super) receipt: Option<Receipt>,
     pub(super) id: AttemptId,
     pub(super) demand: Demand,
     pub(super) tokens: u64,
     pub(super) cost: Money,
     pub(super) sent: Option<UnixMillis>,
+    pub(super) started: Option<Instant>,
 }
 
 impl Reserved {
     pub(super) fn sent(&mut self) {
         self.sent = Some(wall_now());
+        self.started = Some(Instant::now());
+        self.tell(|| EventKind::Sent);
         if let Some(receipt) = self.receipt {
             self.client.0.admission.sent(receipt);
         }
     }
 
-    pub(super) fn head_received(&self) {
+    pub(super) fn head_received(&self, status: StatusCode, after: Duration) {
+        self.tell(|| EventKind::Head { status: status.as_u16(), after });
         if let Some(receipt) = self.receipt {
             self.client.0.admission.head_received(receipt);
         }
@@ -42,14 +54,29 @@ impl Reserved {
         } else {
             self.client.0.admission.cancel_unsent(receipt);
         }
-        self.client.enter(&outcome(self.id.clone(), wall_now()));
+        self.enter(&outcome(self.id.clone(), wall_now()));
+    }
+
+    fn enter(&self, outcome: &Outcome) {
+        self.client.enter(outcome);
+        self.tell(|| EventKind::Settled {
+            ending: outcome.ending,
+            status: outcome.status,
+            usage: outcome.usage,
+            cost: Some(outcome.cost).filter(|_| outcome.ending != Ending::NotSent),
+            after: self.started.map(|started| started.elapsed()),
+        });
+    }
+
+    fn tell(&self, kind: impl FnOnce() -> EventKind) {
+        self.client.0.told.tell(Some((&self.call, self.id.attempt)), kind);
     }
 
     /// It certainly never left.
     pub(super) fn not_sent(&mut self) {
         let Some(receipt) = self.receipt.take() else { return };
         self.client.0.admission.cancel_unsent(receipt);
-        self.client.enter(&Outcome::new(self.id.clone(), wall_now(), Ending::NotSent));
+        self.enter(&Outcome::new(self.id.clone(), wall_now(), Ending::NotSent));
     }
 
     /// Nobody knows what it cost: what was reserved is spent.

@@ -1,6 +1,7 @@
 //! The client against a simulated server, and against scripted answers under paused time.
 
 mod budgets;
+mod events;
 
 use std::num::NonZeroU64;
 use std::time::Duration;
