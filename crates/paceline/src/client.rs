@@ -436,7 +436,7 @@ impl Client {
         }
     }
 
-    fn name(&self, given: Option<&str>) -> String {
+    pub(crate) fn name(&self, given: Option<&str>) -> String {
         given.map_or_else(
             || format!("call-{}", self.0.calls.fetch_add(1, Ordering::Relaxed) + 1),
             str::to_owned,

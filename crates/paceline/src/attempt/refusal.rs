@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::StatusCode;
 use paceline_budget::{Ending, Outcome};
 use paceline_core::{Actual, Dimension, LimitKey, Observation, Receipt};
+use paceline_transport::TransportError;
 use paceline_transport::error_body::{Retry, ServerError, Verdict, Wait};
 use paceline_transport::headers::RateHeaders;
-use paceline_transport::{Body, TransportError};
 
 use super::{End, Reserved};
 use crate::call::Call;
@@ -35,15 +35,13 @@ impl Reserved {
     }
 
     /// A bad status: classify, settle, pause what it names, and say what to do.
-    pub(super) async fn refused<T>(
-        mut self,
+    pub(crate) fn refused<T>(
+        &mut self,
         status: StatusCode,
         headers: &RateHeaders,
-        body: Body,
+        bytes: &[u8],
     ) -> End<T> {
-        // Where even the error breaks off, its status has to do.
-        let bytes = body.collect(ERROR_CAP).await.unwrap_or_default();
-        let server = ServerError::read(status, headers, &bytes);
+        let server = ServerError::read(status, headers, bytes);
         let verdict = server.verdict();
         tracing::info!(
             call = self.id.call,
@@ -136,11 +134,11 @@ impl Client {
 
     /// Takes in the limits that an answer's headers state. What they say is left is not used yet:
     /// replicas of the server disagree about it.
-    pub(super) fn adopt(&self, call: &Call, headers: &RateHeaders) {
+    pub(crate) fn adopt(&self, call: &Call, headers: &RateHeaders) {
         let model = call.shape.model();
         self.learn_limits(|discover| discover.headers(model, headers));
     }
 }
 
 /// As much of an error is read: 1 MiB.
-const ERROR_CAP: u64 = 1 << 20;
+pub(crate) const ERROR_CAP: u64 = 1 << 20;

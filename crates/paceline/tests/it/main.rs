@@ -1,7 +1,11 @@
 //! The client against a simulated server, and against scripted answers under paused time.
 
+#[cfg(feature = "blocking")]
+mod blocking;
 mod budgets;
 mod events;
+#[cfg(feature = "async-openai")]
+mod tower;
 
 use std::num::NonZeroU64;
 use std::time::Duration;
