@@ -18,6 +18,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) shape: CallShape,
     pub(crate) tag: Option<Tag>,
+    /// The cap on its output tokens, where it has one.
+    pub(crate) cap: Option<u64>,
     pub(crate) usage: UsageAt,
 }
 
@@ -37,6 +39,7 @@ impl Call {
             body: json(chat.body())?,
             shape,
             tag: chat.tag_name().cloned(),
+            cap: chat.cap(),
             usage,
         })
     }
@@ -50,6 +53,7 @@ impl Call {
             body: json(&call.body)?,
             shape: call.shape(),
             tag: call.tag.clone(),
+            cap: None,
             usage,
         })
     }

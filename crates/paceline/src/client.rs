@@ -3,6 +3,7 @@
 //! It composes; the rules live in the crates below. Invariant: every call that was admitted is
 //! settled or cancelled exactly once, on every way out, a dropped future included.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::pin::pin;
@@ -15,8 +16,8 @@ use paceline_budget::{
     SpendingCap, Standing, tiers,
 };
 use paceline_core::{
-    Actual, Admission, Amount, Demand, Dimension, LimitKey, ModelId, Money, Observation, Quota,
-    Receipt, Refusal, Tag, UnixMillis,
+    Actual, Admission, Amount, Demand, Dimension, Instant, LimitKey, ModelId, Money, Observation,
+    Quota, Receipt, Refusal, Tag, UnixMillis,
 };
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
@@ -30,6 +31,7 @@ use crate::call::Call;
 use crate::discover::{Ceilings, Discover};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Events, Told};
+use crate::learn::{Models, ServerRule};
 use crate::permit::Permit;
 use crate::reply::Reply;
 use crate::request::{Chat, JsonCall};
@@ -61,7 +63,12 @@ pub(crate) struct Inner {
     pub(crate) key: Option<ApiKey>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) admission: Arc<dyn Admission>,
-    limiter: Option<SharedLimiter>,
+    pub(crate) limiter: Option<SharedLimiter>,
+    /// The delay bound of limits whose profile may follow what is learned of the server.
+    pub(crate) open_profile: Option<Duration>,
+    pub(crate) learning: Mutex<Models>,
+    /// One moment on the admission's clock and on the wall's.
+    pub(crate) began: (Instant, UnixMillis),
     pub(crate) record: Option<Arc<dyn Record>>,
     pub(crate) retry: RetryPolicy,
     pub(crate) retry_budget: Mutex<RetryBudget>,
@@ -87,6 +94,8 @@ pub(crate) struct Parts {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) limiter: Option<SharedLimiter>,
+    pub(crate) open_profile: Option<Duration>,
+    pub(crate) learned: BTreeMap<ModelId, ServerRule>,
     pub(crate) record: Option<Arc<dyn Record>>,
     pub(crate) ceilings: Ceilings,
     pub(crate) in_flight: Option<NonZeroU64>,
@@ -136,8 +145,11 @@ impl Client {
             base: parts.base,
             key: parts.key,
             transport: parts.transport,
+            began: (parts.admission.now(), wall_now()),
             admission: parts.admission,
             limiter: parts.limiter,
+            open_profile: parts.open_profile,
+            learning: Mutex::new(Models::from_rules(parts.learned)),
             record: parts.record,
             retry: parts.retry,
             retry_budget: Mutex::new(RetryBudget::new()),
@@ -277,7 +289,7 @@ impl Client {
     /// Admits nothing any more. What is in flight goes on to its end; what waits waits for ever,
     /// and may be dropped.
     pub fn close(&self) {
-        self.0.admission.pause(&LimitKey::All, None, paceline_core::Instant::MAX);
+        self.0.admission.pause(&LimitKey::All, None, Instant::MAX);
     }
 
     /// Counts a call of the past in the limits of its model, and in no budget. Does nothing with an
@@ -423,9 +435,14 @@ impl Client {
         self.tell(&changes);
     }
 
-    pub(crate) fn learn_limits(&self, learn: impl FnOnce(&mut Discover) -> Vec<Observation>) {
+    /// Takes in what was learned of limits; whether that changed any.
+    pub(crate) fn learn_limits(
+        &self,
+        learn: impl FnOnce(&mut Discover) -> Vec<Observation>,
+    ) -> bool {
         let changes = learn(&mut lock(&self.0.discover));
         self.tell(&changes);
+        !changes.is_empty()
     }
 
     fn tell(&self, changes: &[Observation]) {

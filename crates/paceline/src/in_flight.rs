@@ -40,7 +40,7 @@ impl InFlight {
     pub fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.reserved.head_received(status);
         let headers = RateHeaders::parse(headers, wall_now());
-        self.reserved.client.adopt(&self.reserved.call, &headers);
+        self.reserved.adopt(&headers);
         self.head = Some((status, headers));
     }
 

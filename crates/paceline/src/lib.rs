@@ -46,6 +46,7 @@
 //! It does not stream yet, shares no quota between processes, and never retries around the
 //! limits.
 
+mod adopt;
 mod attempt;
 #[cfg(feature = "blocking")]
 pub mod blocking;
@@ -58,6 +59,7 @@ mod error;
 mod event;
 #[cfg(feature = "tower")]
 mod in_flight;
+mod learn;
 mod permit;
 mod reply;
 mod request;
@@ -69,6 +71,7 @@ pub use builder::{ClientBuilder, XAI_BASE_URL, XAI_KEY_VARIABLE};
 pub use client::{Client, PastCall};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind, Events};
+pub use learn::{CountedAt, ServerRule, WindowShape};
 pub use paceline_budget as budget;
 pub use paceline_core as core;
 pub use paceline_limiter as limiter;

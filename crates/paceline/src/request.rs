@@ -144,18 +144,22 @@ impl Chat {
         CallShape::new(model, features).output(output)
     }
 
+    /// The cap on its output tokens.
+    pub(crate) fn cap(&self) -> Option<u64> {
+        let number = |field: &str| self.body.get(field).and_then(Value::as_u64);
+        number("max_completion_tokens").or_else(|| number("max_tokens"))
+    }
+
     /// What the length of its answer depends on.
     fn output(&self, model: &ModelId) -> OutputKey {
-        let number = |field: &str| self.body.get(field).and_then(Value::as_u64);
         let mut key = tagged(self.tag.as_ref());
         if let Some(effort) = self.body.get("reasoning_effort").and_then(Value::as_str) {
             key = key.effort(effort);
         }
-        let Some(cap) = number("max_completion_tokens").or_else(|| number("max_tokens")) else {
-            return key;
-        };
+        let Some(cap) = self.cap() else { return key };
         // Calls of tools come on top of a cap, and every choice has its own.
-        let is_plain = number("n").unwrap_or(1) == 1 && !self.body.contains_key("tools");
+        let choices = self.body.get("n").and_then(Value::as_u64);
+        let is_plain = choices.unwrap_or(1) == 1 && !self.body.contains_key("tools");
         let rule = if is_plain { CapRule::of(model) } else { CapRule::VisibleOnly };
         key.cap(cap, rule)
     }

@@ -131,13 +131,6 @@ impl Client {
         self.0.admission.pause(&key, dimension, self.0.admission.now() + pause);
         self.0.told.tell(None, || EventKind::Paused { key, dimension, wait: pause });
     }
-
-    /// Takes in the limits that an answer's headers state. What they say is left is not used yet:
-    /// replicas of the server disagree about it.
-    pub(crate) fn adopt(&self, call: &Call, headers: &RateHeaders) {
-        let model = call.shape.model();
-        self.learn_limits(|discover| discover.headers(model, headers));
-    }
 }
 
 /// As much of an error is read: 1 MiB.
