@@ -189,7 +189,7 @@ impl Client {
             .method(Method::POST)
             .uri(self.0.base.join(&call.path))
             .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json");
+            .header(ACCEPT, call.accept);
         if let Some(key) = &self.0.key {
             request = request.header(AUTHORIZATION, key.authorization());
         }

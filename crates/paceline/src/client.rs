@@ -34,8 +34,9 @@ use crate::event::{EventKind, Events, Told};
 use crate::learn::{Models, ServerRule};
 use crate::permit::Permit;
 use crate::reply::Reply;
-use crate::request::{Chat, JsonCall};
+use crate::request::{Chat, JsonCall, Responses};
 use crate::retry::{RetryBudget, RetryPolicy};
+use crate::stream::{ReplyStream, Streamed};
 
 /// A client that uses all of a quota and none beyond it. Clones are cheap and share everything.
 ///
@@ -188,6 +189,41 @@ impl Client {
     pub async fn chat(&self, chat: &Chat) -> Result<Reply, Error> {
         let call = Call::chat(chat, self.name(chat.name()))?;
         self.run::<Whole>(Arc::new(call)).await
+    }
+
+    /// Sends a chat when its turn has come, and shows the answer as it comes. Usage is asked for in the
+    /// stream (`stream_options.include_usage`).
+    ///
+    /// Returns with the first output: what the server refuses before that is tried again by the
+    /// [`RetryPolicy`], what breaks later is not.
+    ///
+    /// # Errors
+    /// [`Error`]; its [`kind`](Error::kind) says what was retried before.
+    ///
+    /// # Cancel safety
+    /// As [`Client::chat`], until an answer begins; then as [`ReplyStream`] says.
+    pub async fn chat_stream(&self, chat: &Chat) -> Result<ReplyStream, Error> {
+        let call = Call::chat(&chat.streaming(), self.name(chat.name()))?;
+        self.run::<Streamed>(Arc::new(call.streamed())).await
+    }
+
+    /// Sends a call to `/v1/responses` when its turn has come. Errors and cancel safety as
+    /// [`Client::chat`].
+    ///
+    /// # Errors
+    /// As [`Client::chat`].
+    pub async fn respond(&self, ask: &Responses) -> Result<Reply, Error> {
+        let call = Call::responses(ask, self.name(ask.name()))?;
+        self.run::<Whole>(Arc::new(call)).await
+    }
+
+    /// The same, and shows the answer as it comes; see [`Client::chat_stream`].
+    ///
+    /// # Errors
+    /// As [`Client::chat_stream`].
+    pub async fn respond_stream(&self, ask: &Responses) -> Result<ReplyStream, Error> {
+        let call = Call::responses(&ask.streaming(), self.name(ask.name()))?;
+        self.run::<Streamed>(Arc::new(call.streamed())).await
     }
 
     /// Sends a JSON call to any endpoint when its turn has come. Errors and cancel safety as

@@ -5,6 +5,7 @@ mod blocking;
 mod budgets;
 mod events;
 mod learned;
+mod streams;
 #[cfg(feature = "async-openai")]
 mod tower;
 
