@@ -61,6 +61,7 @@ mod event;
 #[cfg(feature = "tower")]
 mod in_flight;
 mod learn;
+mod line;
 mod permit;
 mod reply;
 mod request;
