@@ -4,6 +4,7 @@
 mod blocking;
 mod budgets;
 mod events;
+mod faults;
 mod learned;
 mod outage;
 mod streams;
