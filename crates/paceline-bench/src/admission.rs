@@ -33,7 +33,7 @@ use std::sync::Arc;
 use book::Book;
 use cases::{CASES, Case};
 use scene::Lab;
-pub(crate) use trace::read as read_trace;
+pub(crate) use trace::{CONVERSATIONS, read as read_trace};
 
 use crate::row;
 
@@ -72,7 +72,7 @@ pub fn cases() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// A text for people where the trace can't be read, or a case is named that there is not.
 pub fn measure(options: &Options, show: &mut dyn FnMut(&str)) -> Result<String, String> {
     let chosen = chosen(&options.only)?;
-    let trace = trace::read(&options.data.join(trace::CONVERSATIONS))?;
+    let trace = trace::read(&options.data.join(CONVERSATIONS))?;
     let lab = Lab { trace: Arc::from(trace), seed: options.seed, windows: options.windows };
     let mut book = Book::new(lab, options.loads.clone(), show);
     for case in chosen {

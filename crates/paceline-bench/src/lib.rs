@@ -8,6 +8,7 @@
 //! | [`estimator`] | how good the estimates of a call are, on texts not fitted on |
 //! | [`ledger`] | what recording costs, and what it survives |
 //! | [`limiter`] | what a decision costs, beside its peers in the same run |
+//! | [`unknown`] | the whole client against servers whose rule it does not know |
 //! | [`program`] | what the programs that measure have in common |
 
 pub mod admission;
@@ -16,3 +17,4 @@ pub mod ledger;
 pub mod limiter;
 pub mod program;
 mod row;
+pub mod unknown;

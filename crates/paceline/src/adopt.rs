@@ -53,7 +53,13 @@ impl Client {
                 continue;
             };
             let key = LimitKey::Model(model.clone());
-            self.0.admission.observe(&Observation::Remaining { key, dimension, remaining, limit });
+            let left = self.left(model, dimension, remaining, limit);
+            self.0.admission.observe(&Observation::Remaining {
+                key,
+                dimension,
+                remaining: left,
+                limit,
+            });
             if let (Dimension::TotalTokens, Some(number)) = (dimension, number) {
                 let now = self.0.admission.now();
                 // Not read again: what was learned from must not jump where the clock is set.
@@ -67,6 +73,16 @@ impl Client {
             let counted_at = lock(&self.0.learning).counted_at(model);
             counted_at.into_iter().for_each(|counted_at| self.follow(model, counted_at));
         }
+    }
+
+    /// What is left of a limit, by what a server of an unknown rule says is left. One that never holds
+    /// its whole limit at once, such as a small bucket, is full at the most that it ever said.
+    fn left(&self, model: &ModelId, dimension: Dimension, remaining: u64, limit: u64) -> u64 {
+        if self.0.open_profile.is_none() {
+            return remaining;
+        }
+        let most = lock(&self.0.learning).most_left(model, dimension, remaining);
+        remaining.saturating_add(limit.saturating_sub(most)).min(limit)
     }
 
     /// Keeps the tokens of a model as a server does that counts then.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Where the trace of conversations lies, seen from the folder of the data.
-pub(super) const CONVERSATIONS: &str = "traces/azure_conv.csv";
+pub(crate) const CONVERSATIONS: &str = "traces/azure_conv.csv";
 
 /// Input and output tokens of every row of a file `TIMESTAMP,ContextTokens,GeneratedTokens`.
 pub(crate) fn read(path: &Path) -> Result<Vec<(u64, u64)>, String> {

@@ -118,7 +118,7 @@ impl Class {
     }
 
     /// What an output does not pass.
-    const fn cap(self) -> u64 {
+    pub(crate) const fn cap(self) -> u64 {
         match self {
             Self::Chat => 1_000,
             Self::Reasoning => 32_000,

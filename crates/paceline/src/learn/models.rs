@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use paceline_core::{Instant, ModelId, UnixMillis};
+use paceline_core::{Dimension, Instant, ModelId, UnixMillis};
 
 use super::{CountedAt, Learner, ServerRule};
 
@@ -22,6 +22,8 @@ struct Model {
     began_with: ServerRule,
     /// What was told last.
     told: Option<CountedAt>,
+    /// The most of requests, and of tokens, that was ever said to be left.
+    most_left: [u64; 2],
 }
 
 /// A call as its learner knows it.
@@ -69,6 +71,20 @@ impl Models {
         if let Some(model) = self.models.get_mut(model) {
             model.learner.told(number, remaining, limit, now, wall);
         }
+    }
+
+    /// The most that was ever said to be left, with what is said now.
+    pub(crate) fn most_left(
+        &mut self,
+        model: &ModelId,
+        dimension: Dimension,
+        remaining: u64,
+    ) -> u64 {
+        // Where a model is one too many, nothing is made of what it says.
+        let Some(model) = self.models.get_mut(model) else { return u64::MAX };
+        let most = &mut model.most_left[usize::from(dimension == Dimension::TotalTokens)];
+        *most = remaining.max(*most);
+        *most
     }
 
     /// It is over. Returns when the server counts, where that has just become clear or changed.

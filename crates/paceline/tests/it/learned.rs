@@ -161,3 +161,30 @@ async fn what_the_server_says_is_left_tightens_and_a_fresh_counter_says_nothing(
     }
     assert_eq!(seen, [Some(1), Some(1_600), Some(1_601)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_small_bucket_of_an_unknown_server_is_not_taken_for_one_that_is_nearly_empty() {
+    let told = |remaining: &str| {
+        Answer::new(200, GOOD)
+            .header("x-ratelimit-limit-requests", "6000")
+            .header("x-ratelimit-remaining-requests", remaining)
+    };
+    let used = |client: &Client| {
+        let limits = client.limits().expect("our own limiter").limits;
+        let minute = Some(Duration::from_secs(60));
+        let of = |limit: &&paceline::limiter::LimitSnapshot| {
+            limit.dimension == Dimension::Requests && limit.quota.window() == minute
+        };
+        limits.iter().find(of).map(|limit| limit.used)
+    };
+    // It holds a hundred at most, and then has forty of them left.
+    let transport = MockTransport::new().then(told("100")).then(told("40"));
+    let client = elsewhere().transport(transport).build().expect("legal settings");
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        client.chat(&Chat::new("other").user("x")).await.expect("an answer");
+        seen.push(used(&client));
+    }
+    // The limit was not known before the first answer; the second one says that sixty are gone.
+    assert_eq!(seen, [Some(0), Some(60)]);
+}
