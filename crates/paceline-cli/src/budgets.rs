@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use paceline::Client;
-use paceline::budget::{Averages, Budget, Budgets, Ending, Forecast, Outlook, Pace, Period, Spend};
+use paceline::budget::{Averages, Budget, Budgets, Forecast, Outlook, Pace, Period, Spend};
 use paceline::budget::{Standing, forecast};
 use paceline_core::{Money, UnixMillis};
 use paceline_ledger::{Attempt, Ledger, Range};
@@ -71,39 +71,19 @@ fn restore(
     let reader = ledger.reader().map_err(failed)?;
     let reader = if args.simulate { reader.simulated() } else { reader };
     let since = UnixMillis::new(now.as_millis().saturating_sub(LONGEST));
-    let mut refused = 0;
-    let each = |attempt| {
-        refused += budgets.restore([spend(&attempt)]);
+    let mut absurd = 0_u64;
+    let each = |attempt: Attempt| {
+        absurd += u64::from(attempt.is_absurd());
+        budgets.restore([Spend::from(&attempt)]);
         ControlFlow::Continue(())
     };
     reader.for_each(&Range::since(since), each).map_err(failed)?;
-    if refused > 0 {
+    if absurd > 0 {
         warn(format!(
-            "{refused} attempts in the ledger are said to have cost what none can; no budget counts them"
+            "{absurd} attempts in the ledger are said to have spent what none can; budgets count what was reserved for them"
         ));
     }
     Ok(())
-}
-
-/// What an attempt counts, at the moment at which a client would have counted it.
-fn spend(attempt: &Attempt) -> Spend {
-    let tokens = match (attempt.tokens, attempt.ending) {
-        (Some((input, output)), _) => input.saturating_add(output),
-        (None, Some(Ending::Refused | Ending::NotSent)) => 0,
-        (None, _) => attempt.reserved_tokens,
-    };
-    let spend = Spend::new(attempt.ended_at.unwrap_or(attempt.sent_at))
-        .money(attempt.spent())
-        .total_tokens(tokens)
-        .model(attempt.model.clone());
-    let spend = match &attempt.tag {
-        Some(tag) => spend.tag(tag.clone()),
-        None => spend,
-    };
-    match &attempt.caller {
-        Some(caller) => spend.caller(caller.clone()),
-        None => spend,
-    }
 }
 
 /// One budget in words.

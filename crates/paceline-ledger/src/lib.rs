@@ -27,9 +27,39 @@
 //! ledger.outcome(&Outcome::new(id, now, Ending::Answered).cost(Money::from_ticks(412)))?;
 //! ledger.close()?;
 //!
-//! // The next program starts with what was really spent since midnight.
+//! // What was spent since midnight, for people.
 //! let today = Range::since(UnixMillis::new(1_794_960_000_000)).of(LimitKey::All);
 //! assert_eq!(ledger.reader()?.totals(&today)?.spent(), Money::from_ticks(412));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A budget of the next program starts with what was really spent:
+//!
+//! ```
+//! use std::ops::ControlFlow;
+//!
+//! use paceline_budget::{Budget, Budgets, Period, Spend};
+//! use paceline_core::{Money, UnixMillis};
+//! use paceline_ledger::{Range, Reader};
+//!
+//! # use paceline_budget::{AttemptId, Ending, Outcome, Record};
+//! # use paceline_ledger::{Ledger, RunInfo};
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("ledger.db");
+//! # let now = UnixMillis::new(1_795_000_000_000);
+//! # let ledger = Ledger::open(&path, &RunInfo::new("summaries"))?;
+//! # let id = AttemptId::new("row-1", 1);
+//! # ledger.outcome(&Outcome::new(id, now, Ending::Answered).cost(Money::from_ticks(412)))?;
+//! # ledger.close()?;
+//! let mut budgets = Budgets::new();
+//! budgets.add(Budget::money(Money::from_usd(10), Period::Day)?)?;
+//! // A day back and one for the calls that were under way at midnight.
+//! let since = UnixMillis::new(now.as_millis() - 2 * 86_400_000);
+//! Reader::open(&path)?.for_each(&Range::since(since), |attempt| {
+//!     budgets.restore([Spend::from(&attempt)]);
+//!     ControlFlow::Continue(())
+//! })?;
+//! assert_eq!(budgets.standings(now).next().map(|standing| standing.spent), Some(412));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -175,7 +175,8 @@ impl Reader {
         self
     }
 
-    /// What attempts come to: what a budget starts with.
+    /// What attempts come to, for people. A budget starts with rows instead, each at its moment: it is
+    /// restored from a [`Spend`](paceline_budget::Spend) of every attempt of [`Reader::for_each`].
     ///
     /// # Errors
     /// [`LedgerError`] where the file can't be read any more.
