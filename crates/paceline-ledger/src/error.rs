@@ -24,7 +24,9 @@ pub enum LedgerErrorKind {
     Damaged,
     /// The disk is full.
     Full,
-    /// Another program kept it to itself for more than ten seconds.
+    /// Another program kept it to itself for more than ten seconds while it was opened, or for some
+    /// seconds while it was closed. Between the two it is waited for, see
+    /// [`Ledger::held_up`](crate::Ledger::held_up).
     Busy,
     /// It can't be opened, read or written.
     Io,

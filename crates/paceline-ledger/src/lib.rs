@@ -75,6 +75,8 @@
 //! - A file that is something else, of a later version or damaged is refused by name, with the
 //!   way out, and not written. A file that is made here has mode 0600; one that is there keeps
 //!   its mode.
+//! - While another program keeps the file to itself, intents wait, and [`Ledger::held_up`] says since
+//!   when; nothing is lost by it.
 //! - Where the disk is full or fails, the first failure is the last: no intent is taken any more,
 //!   so nothing is sent; answers of what is in flight go on. Their outcomes stay in memory and
 //!   are tried once more by [`Ledger::close`]; those that fail again count at what was reserved.
@@ -85,6 +87,10 @@
 //! system, and on the disk once the log is folded into the file (every 4 MiB, and at the end).
 //! Nothing is torn then: the file is as it was after some earlier commit. Attempts since then are
 //! missing, so a budget restored from it may be short by them. The file has to be on a local disk.
+//!
+//! SQLite keeps no checksums. Damage to how a file is built is found; a byte that changes within a
+//! figure is not, and the figure is another one then. What no call can have spent is not believed
+//! ([`Attempt::is_absurd`]).
 //!
 //! The time it reads is the wall clock, for the start of a run; the moments of rows are the
 //! caller's. It knows no HTTP, no prices and no limits. There are no features.
