@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use paceline_budget::{
-    Accuracy, Budgets, CallShape, Estimate, Estimator, Price, PriceTable, Record, Room,
+    Accuracy, Budgets, CallShape, Estimate, Estimator, Price, PriceTable, Record, Room, Spend,
     SpendingCap, Standing, tiers,
 };
 use paceline_core::{
@@ -306,6 +306,22 @@ impl Client {
             limiter.record_past(&money, limiter.now());
             self.counted_beside(&money);
         }
+    }
+
+    /// Enters in the budgets what others have spent of them meanwhile, such as other programs that share
+    /// a ledger, and takes back what counted before; the limits follow at once. `taken_back` has to be
+    /// what was entered here, or restored before. Answers how much of it was refused as absurd.
+    ///
+    /// Money that is spent elsewhere refuses calls as money that was spent here does, those that wait
+    /// included.
+    pub fn count_elsewhere(
+        &self,
+        spent: impl IntoIterator<Item = Spend>,
+        taken_back: impl IntoIterator<Item = Spend>,
+    ) -> usize {
+        let refused = lock(&self.0.budgets).elsewhere(spent, taken_back);
+        self.look_at_budgets();
+        refused
     }
 
     pub(crate) fn demand_of(&self, shape: &CallShape, tag: Option<&Tag>) -> Result<Demand, Error> {

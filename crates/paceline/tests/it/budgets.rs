@@ -202,3 +202,28 @@ async fn a_tag_is_in_the_demand_the_record_the_budgets_and_the_estimate() {
     let (essays, greetings) = (output("essays"), output("greetings"));
     assert!(essays > 2_000 && greetings < 200, "{essays} and {greetings}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_others_spend_meanwhile_counts_and_what_they_give_back_makes_room() {
+    let client = client(budgets([daily(10)]));
+    let held = client.acquire(&call(4)).await.expect("there is room");
+    let reserved = Spend::new(now()).money(cents(5));
+    assert_eq!(client.count_elsewhere([reserved.clone()], []), 0);
+    assert_eq!(client.budgets()[0].left, cents(5).as_amount());
+    // Five are left, of which four are held: six are refused, and two wait.
+    let refused = client.acquire(&call(6)).await.expect_err("spent elsewhere");
+    assert_eq!(refused.kind(), ErrorKind::BudgetReached);
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.acquire(&call(2)).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    // It came to one cent, so the one that waits has room although nothing of ours is over.
+    client.count_elsewhere([Spend::new(now()).money(cents(1))], [reserved]);
+    let permit = waiting.await.expect("it ends").expect("there is room now");
+    permit.settle_actual(&cost(2));
+    held.settle_actual(&cost(4));
+    let standing = client.budgets().pop().expect("one");
+    assert_eq!((standing.spent, standing.excess), (cents(7).as_amount(), 0));
+}
