@@ -14,10 +14,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use paceline_budget::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
+use paceline_core::UnixMillis;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::fold::Folder;
+use crate::follow::Others;
 use crate::query::Reader;
 use crate::queue::{Commit, Job, Queue};
 use crate::{row, schema};
@@ -54,6 +56,7 @@ impl RunInfo {
 pub struct Ledger {
     path: PathBuf,
     run: i64,
+    is_simulated: bool,
     queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -89,7 +92,9 @@ impl Ledger {
             .name("paceline-ledger".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| LedgerError::io(path, error))?;
-        Ok(Self { path: path.to_owned(), run, queue, thread: Mutex::new(Some(thread)) })
+        let is_simulated = info.simulated;
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { path: path.to_owned(), run, is_simulated, queue, thread })
     }
 
     /// The file.
@@ -108,6 +113,46 @@ impl Ledger {
     /// [`LedgerError`] where the file can't be read.
     pub fn reader(&self) -> Result<Reader, LedgerError> {
         Reader::open(&self.path)
+    }
+
+    /// What everybody else spends who writes to the file, other openings of this program included:
+    /// everything that was sent at this moment or later, and from then on what is added. Where the
+    /// money of this opening is not real, theirs is that which is not either.
+    ///
+    /// ```
+    /// use paceline_budget::{Budget, Budgets, Period};
+    /// # use paceline_budget::{AttemptId, Ending, Outcome, Record};
+    /// use paceline_core::{Money, UnixMillis};
+    /// use paceline_ledger::{Change, Ledger, RunInfo};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("ledger.db");
+    /// # let now = UnixMillis::new(1_795_000_000_000);
+    /// # let other = Ledger::open(&path, &RunInfo::new("somebody else"))?;
+    /// # let id = AttemptId::new("row-1", 1);
+    /// # other.outcome(&Outcome::new(id, now, Ending::Answered).cost(Money::from_ticks(412)))?;
+    /// # other.flush()?;
+    /// let ledger = Ledger::open(&path, &RunInfo::new("summaries"))?;
+    /// let mut budgets = Budgets::new();
+    /// budgets.add(Budget::money(Money::from_usd(10), Period::Day)?)?;
+    ///
+    /// // Two days back, for the calls that were under way at midnight. Then again and again.
+    /// let mut others = ledger.others(UnixMillis::new(now.as_millis() - 2 * 86_400_000))?;
+    /// others.look(now, |change| match change {
+    ///     Change::TakenBack(spend) => budgets.take_back([spend]),
+    ///     Change::Spent(spend) => drop(budgets.restore([spend])),
+    ///     _ => {}
+    /// })?;
+    /// assert_eq!(budgets.standings(now).next().map(|standing| standing.spent), Some(412));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`LedgerError`] where the file can't be read.
+    pub fn others(&self, since: UnixMillis) -> Result<Others, LedgerError> {
+        let reader = self.reader()?;
+        let reader = if self.is_simulated { reader.simulated() } else { reader };
+        Ok(Others::new(reader, self.run, since))
     }
 
     /// For how long another program has kept the file to itself, while it does; `None` otherwise. It

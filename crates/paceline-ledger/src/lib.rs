@@ -64,7 +64,8 @@
 //! ```
 //!
 //! [`Ledger`] implements [`Record`](paceline_budget::Record), so a client takes it as it is.
-//! [`Reader`] reads, also while programs write.
+//! [`Reader`] reads, also while programs write. [`Others`] follows what other programs spend meanwhile,
+//! for a budget that they share.
 //!
 //! # What is promised
 //! - An intent is committed before its future is ready; the attempt leaves after that. Intents
@@ -97,6 +98,7 @@
 
 mod error;
 mod fold;
+mod follow;
 mod ledger;
 mod query;
 mod queue;
@@ -104,6 +106,7 @@ mod row;
 mod schema;
 
 pub use error::{LedgerError, LedgerErrorKind};
+pub use follow::{Change, Others};
 pub use ledger::{Ledger, RunInfo};
 pub use query::{Group, Grouping, Range, Reader, Totals};
 pub use row::Attempt;
