@@ -15,6 +15,7 @@ use paceline_sim::rules::Limits;
 use crate::account::{self, Account};
 use crate::args::RunArgs;
 use crate::budgets;
+use crate::elsewhere::Elsewhere;
 use crate::error::{UserError, warn};
 use crate::input::{Input, InputOptions};
 use crate::journal::{Header, Journal, Past};
@@ -27,7 +28,7 @@ use crate::tally::Tally;
 
 /// Runs a file of prompts; the exit code, or what is wrong with the call.
 pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
-    budgets::check(args)?;
+    let mut budgets = budgets::of(args)?;
     let settings = Settings::new(args);
     let key = key(args)?;
     let options = InputOptions { field: args.field.clone(), settings: settings.to_json() };
@@ -50,7 +51,9 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let journal = Journal::path_beside(&out);
     let (journal, past) = Journal::open(&journal, &header, &input, crate::time::now())?;
     let ledger = account::open(args)?;
-    let budgets = budgets::open(args, ledger.as_deref(), crate::time::now())?;
+    let elsewhere =
+        ledger.clone().map(|ledger| Elsewhere::new(ledger, &mut budgets, crate::time::now()));
+    let elsewhere = elsewhere.transpose()?;
     let records = Account::new(journal, ledger.clone());
     let tally = Arc::new(Tally::new(records));
     let record = Arc::clone(&tally) as Arc<dyn Record>;
@@ -61,6 +64,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
 
     let started = Instant::now();
     let mut runner = Runner::new(args, &input, output, origin, client.clone(), settings, tally)?;
+    runner.watch(elsewhere);
     let end = runner.run().await?;
     if let Some(ledger) = &ledger {
         account::close(ledger);
@@ -203,21 +207,12 @@ fn plan(
             "model {model} is not in the table of limits: it starts at the lowest row, until the server states its own"
         ));
     }
-    let has_budget = args.budget_usd.is_some() || budgets::has_any(args);
-    if let (true, Some(model)) = (has_budget, plan.unpriced().first()) {
-        return Err(UserError::usage(format!("model {model} has no known price, so {} can't be kept", budget_option(args)))
+    let budget = args.budget_usd.map(|_| "--budget-usd").or(args.budgets.first_of_money());
+    if let (Some(budget), Some(model)) = (budget, plan.unpriced().first()) {
+        return Err(UserError::usage(format!("model {model} has no known price, so {budget} can't be kept"))
             .hint("give its price with --price IN/OUT, in US dollars per million tokens, such as --price 1.25/2.50"));
     }
     Ok(plan)
-}
-
-/// An option of a budget that was given.
-fn budget_option(args: &RunArgs) -> &'static str {
-    match (args.budget_usd, args.budget_per_day) {
-        (Some(_), _) => "--budget-usd",
-        (None, Some(_)) => "--budget-per-day",
-        (None, None) => "--budget-per-month",
-    }
 }
 
 /// What earlier runs sent counts in the limits and in the budget.
