@@ -86,7 +86,8 @@ impl Chat {
         self
     }
 
-    /// With a name of its own in the record of attempts. Default: a number.
+    /// With a name of its own in the record of attempts; one that was recorded before is refused with
+    /// [`ErrorKind::NotRecorded`](crate::ErrorKind::NotRecorded). Default: one that no other client gives.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -187,9 +188,34 @@ impl JsonCall {
         let mut features = Features::default();
         features.add_message();
         add_strings(&mut features, &self.body, 0);
-        CallShape::new(tiers::canonical(&self.model), features)
-            .endpoint(Endpoint::Other)
-            .output(tagged(self.tag.as_ref()))
+        let model = tiers::canonical(&self.model);
+        let output = self.output(&model);
+        CallShape::new(model, features).endpoint(self.endpoint()).output(output)
+    }
+
+    /// Which endpoint it is, by the end of its path.
+    fn endpoint(&self) -> Endpoint {
+        match self.path.trim_matches('/') {
+            path if path == "responses" || path.ends_with("/responses") => Endpoint::Responses,
+            path if path.ends_with("chat/completions") => Endpoint::Chat,
+            _ => Endpoint::Other,
+        }
+    }
+
+    /// What the length of its answer depends on.
+    fn output(&self, model: &ModelId) -> OutputKey {
+        let mut key = tagged(self.tag.as_ref());
+        let effort = ["/reasoning/effort", "/reasoning_effort"];
+        if let Some(effort) = effort.iter().find_map(|at| self.body.pointer(at)?.as_str()) {
+            key = key.effort(effort);
+        }
+        let caps = ["max_output_tokens", "max_completion_tokens", "max_tokens"];
+        let Some(cap) = caps.iter().find_map(|field| self.body.get(field)?.as_u64()) else {
+            return key;
+        };
+        let is_plain = self.body.get("n").is_none_or(|n| n.as_u64() == Some(1))
+            && self.body.get("tools").is_none();
+        key.cap(cap, if is_plain { CapRule::of(model) } else { CapRule::VisibleOnly })
     }
 }
 

@@ -4,6 +4,7 @@
 mod blocking;
 mod budgets;
 mod events;
+mod money;
 #[cfg(feature = "async-openai")]
 mod tower;
 
