@@ -179,7 +179,12 @@ impl Client {
             None => intent,
         };
         record.intent(&intent).await.map_err(|error| {
-            Error::new(ErrorKind::Record, "the attempt could not be recorded").because(error)
+            let (kind, message) = if error.is_refusal() {
+                (ErrorKind::NotRecorded, "the record does not take the attempt")
+            } else {
+                (ErrorKind::Record, "the attempt could not be recorded")
+            };
+            Error::new(kind, message).because(error)
         })
     }
 

@@ -78,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) line: Semaphore,
     /// Refusals for the rate since the last good answer.
     pub(crate) refusals: AtomicU64,
+    /// Tells the names that this client gives from those of others on the same record.
+    own: u64,
     calls: AtomicU64,
 }
 
@@ -151,6 +153,7 @@ impl Client {
             stopped: Mutex::new(None),
             line: Semaphore::new(IN_LINE),
             refusals: AtomicU64::new(0),
+            own: rand::random_range(0..1 << 48),
             calls: AtomicU64::new(0),
         }));
         if let Some(cap) = parts.cap {
@@ -438,7 +441,10 @@ impl Client {
 
     pub(crate) fn name(&self, given: Option<&str>) -> String {
         given.map_or_else(
-            || format!("call-{}", self.0.calls.fetch_add(1, Ordering::Relaxed) + 1),
+            || {
+                let number = self.0.calls.fetch_add(1, Ordering::Relaxed) + 1;
+                format!("call-{:012x}-{number}", self.0.own)
+            },
             str::to_owned,
         )
     }

@@ -44,6 +44,9 @@ pub enum ErrorKind {
     NotAdmitted,
     /// The account of attempts can't be kept, so nothing may be spent. Not retried.
     Record,
+    /// The account of attempts does not take this call, such as one whose name it has already; it was not
+    /// sent. Not retried; other calls go on.
+    NotRecorded,
     /// The server refused it for its rate more often than the policy retries, or asked to wait
     /// longer than the policy allows. Retried before.
     RateLimited,
@@ -240,6 +243,7 @@ impl ErrorKind {
             Self::BudgetReached => "budget_reached",
             Self::NotAdmitted => "not_admitted",
             Self::Record => "record",
+            Self::NotRecorded => "not_recorded",
             Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::Unreachable => "unreachable",

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "blocking")]
 mod blocking;
+mod account;
 mod budgets;
 mod events;
 mod money;
