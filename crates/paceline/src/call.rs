@@ -6,6 +6,7 @@ use bytes::Bytes;
 use paceline_budget::CallShape;
 use paceline_core::Tag;
 
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::request::{Chat, JsonCall};
 
@@ -28,10 +29,10 @@ pub(crate) enum UsageAt {
 }
 
 impl Call {
-    pub(crate) fn chat(chat: &Chat, name: String) -> Result<Self, Error> {
-        let (shape, usage) = (chat.shape(), UsageAt::Chat);
+    pub(crate) fn chat(client: &Client, chat: &Chat) -> Result<Self, Error> {
+        let (shape, usage) = (chat.shape(client.tokenizer()), UsageAt::Chat);
         Ok(Self {
-            name,
+            name: client.name(chat.name()),
             operation: "chat",
             path: "chat/completions".to_owned(),
             body: json(chat.body())?,
@@ -41,14 +42,14 @@ impl Call {
         })
     }
 
-    pub(crate) fn json(call: &JsonCall, name: String) -> Result<Self, Error> {
+    pub(crate) fn json(client: &Client, call: &JsonCall) -> Result<Self, Error> {
         let usage = UsageAt::Pointer(call.usage_pointer.clone());
         Ok(Self {
-            name,
+            name: client.name(call.name.as_deref()),
             operation: "generate_content",
             path: call.path.clone(),
             body: json(&call.body)?,
-            shape: call.shape(),
+            shape: call.shape(client.tokenizer()),
             tag: call.tag.clone(),
             usage,
         })

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use paceline_budget::{
     Accuracy, Budgets, CallShape, Estimate, Estimator, Price, PriceTable, Record, Room,
-    SpendingCap, Standing, tiers,
+    SpendingCap, Standing, Tokenizer, tiers,
 };
 use paceline_core::{
     Actual, Admission, Amount, Demand, Dimension, LimitKey, ModelId, Money, Observation, Quota,
@@ -69,6 +69,7 @@ pub(crate) struct Inner {
     discover: Mutex<Discover>,
     prices: PriceTable,
     price: Option<Price>,
+    tokenizer: Option<Arc<dyn Tokenizer>>,
     has_cap: bool,
     budgets: Mutex<Keeper>,
     /// Why nothing more may be sent, once that is known.
@@ -95,6 +96,7 @@ pub(crate) struct Parts {
     pub(crate) cap: Option<SpendingCap>,
     pub(crate) budgets: Budgets,
     pub(crate) price: Option<Price>,
+    pub(crate) tokenizer: Option<Arc<dyn Tokenizer>>,
     pub(crate) retry: RetryPolicy,
 }
 
@@ -147,6 +149,7 @@ impl Client {
             discover: Mutex::new(Discover::new(parts.ceilings)),
             prices: PriceTable::builtin(),
             price: parts.price,
+            tokenizer: parts.tokenizer,
             has_cap: parts.cap.is_some(),
             budgets: Mutex::new(Keeper::new(parts.budgets, parts.cap.as_ref())),
             told: Told::default(),
@@ -177,7 +180,7 @@ impl Client {
     /// Dropped before it was sent, everything it had reserved goes back; after that, what it
     /// reserved counts as spent, because the server may charge it.
     pub async fn chat(&self, chat: &Chat) -> Result<Reply, Error> {
-        let call = Call::chat(chat, self.name(chat.name()))?;
+        let call = Call::chat(self, chat)?;
         self.run::<Whole>(Arc::new(call)).await
     }
 
@@ -187,7 +190,7 @@ impl Client {
     /// # Errors
     /// As [`Client::chat`].
     pub async fn json(&self, json: &JsonCall) -> Result<Reply, Error> {
-        let call = Call::json(json, self.name(json.name.as_deref()))?;
+        let call = Call::json(self, json)?;
         self.run::<Whole>(Arc::new(call)).await
     }
 
@@ -209,7 +212,7 @@ impl Client {
 
     /// What a chat will probably use.
     pub fn estimate(&self, chat: &Chat) -> Estimate {
-        lock(&self.0.estimator).estimate(&chat.shape())
+        lock(&self.0.estimator).estimate(&chat.shape(self.tokenizer()))
     }
 
     /// What a chat asks of the limits: the demand for [`Client::acquire`].
@@ -218,7 +221,7 @@ impl Client {
     /// [`ErrorKind::Settings`] where there is a spending cap or a hard budget of money, and the model
     /// has no price.
     pub fn demand(&self, chat: &Chat) -> Result<Demand, Error> {
-        self.demand_of(&chat.shape(), chat.tag_name())
+        self.demand_of(&chat.shape(self.tokenizer()), chat.tag_name())
     }
 
     /// The price of a model, if it is known.
@@ -437,6 +440,11 @@ impl Client {
             self.0.told.tell(None, || EventKind::LimitChanged(change.clone()));
             self.0.admission.observe(change);
         }
+    }
+
+    /// What counts texts beside the classes, where there is one.
+    pub(crate) fn tokenizer(&self) -> Option<&dyn Tokenizer> {
+        self.0.tokenizer.as_deref()
     }
 
     pub(crate) fn name(&self, given: Option<&str>) -> String {

@@ -62,6 +62,7 @@ mod permit;
 mod reply;
 mod request;
 mod retry;
+mod shape;
 #[cfg(feature = "tower")]
 pub mod tower;
 

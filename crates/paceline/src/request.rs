@@ -1,8 +1,10 @@
 //! What can be asked: a chat, or any JSON endpoint.
 
-use paceline_budget::{CallShape, CapRule, Endpoint, Features, OutputKey, tiers};
+use paceline_budget::{CallShape, CapRule, Endpoint, OutputKey, Tokenizer, tiers};
 use paceline_core::{ModelId, Tag};
 use serde_json::{Map, Value, json};
+
+use crate::shape::Shape;
 
 /// A chat completion. Fields that pacing does not need go through unchanged.
 ///
@@ -121,25 +123,8 @@ impl Chat {
     }
 
     /// What its size depends on.
-    pub(crate) fn shape(&self) -> CallShape {
-        let mut features = Features::default();
-        let messages = self.body.get("messages").and_then(Value::as_array);
-        for message in messages.into_iter().flatten() {
-            features.add_message();
-            match message.get("content") {
-                Some(Value::String(text)) => features.merge(&Features::of_text(text)),
-                Some(Value::Array(parts)) => {
-                    let texts = parts.iter().filter_map(|part| part.get("text")?.as_str());
-                    texts.for_each(|text| features.merge(&Features::of_text(text)));
-                }
-                _ => {}
-            }
-        }
-        for field in ["tools", "response_format"] {
-            if let Some(value) = self.body.get(field) {
-                features.merge(&Features::of_text(&value.to_string()));
-            }
-        }
+    pub(crate) fn shape(&self, tokenizer: Option<&dyn Tokenizer>) -> CallShape {
+        let features = Shape::new(tokenizer).chat(&self.body);
         let model = tiers::canonical(&self.model());
         let output = self.output(&model);
         CallShape::new(model, features).output(output)
@@ -184,13 +169,16 @@ impl JsonCall {
         self
     }
 
-    pub(crate) fn shape(&self) -> CallShape {
-        let mut features = Features::default();
-        features.add_message();
-        add_strings(&mut features, &self.body, 0);
+    pub(crate) fn shape(&self, tokenizer: Option<&dyn Tokenizer>) -> CallShape {
+        let (shape, endpoint) = (Shape::new(tokenizer), self.endpoint());
+        let features = match (endpoint, &self.body) {
+            (Endpoint::Chat, Value::Object(body)) => shape.chat(body),
+            (Endpoint::Responses, Value::Object(body)) => shape.responses(body),
+            _ => shape.other(&self.body),
+        };
         let model = tiers::canonical(&self.model);
         let output = self.output(&model);
-        CallShape::new(model, features).endpoint(self.endpoint()).output(output)
+        CallShape::new(model, features).endpoint(endpoint).output(output)
     }
 
     /// Which endpoint it is, by the end of its path.
@@ -253,19 +241,5 @@ fn tagged(tag: Option<&Tag>) -> OutputKey {
     match tag {
         Some(tag) => OutputKey::new().tag(tag.clone()),
         None => OutputKey::new(),
-    }
-}
-
-/// Adds every string of a JSON value, to a bounded depth.
-fn add_strings(features: &mut Features, value: &Value, depth: u32) {
-    match value {
-        Value::String(text) => features.merge(&Features::of_text(text)),
-        Value::Array(items) if depth < 32 => {
-            items.iter().for_each(|item| add_strings(features, item, depth + 1));
-        }
-        Value::Object(fields) if depth < 32 => {
-            fields.values().for_each(|item| add_strings(features, item, depth + 1));
-        }
-        _ => {}
     }
 }

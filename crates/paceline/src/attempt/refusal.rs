@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
-use paceline_budget::{Endpoint, Ending, Outcome, Terms};
+use paceline_budget::{Ending, Endpoint, Outcome, Terms};
 use paceline_core::{Actual, Dimension, LimitKey, Money, Observation, Receipt};
 use paceline_transport::TransportError;
 use paceline_transport::error_body::{Reject, Retry, ServerError, Verdict, Wait};

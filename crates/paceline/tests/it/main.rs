@@ -1,11 +1,12 @@
 //! The client against a simulated server, and against scripted answers under paused time.
 
+mod account;
 #[cfg(feature = "blocking")]
 mod blocking;
-mod account;
 mod budgets;
 mod events;
 mod money;
+mod shape;
 #[cfg(feature = "async-openai")]
 mod tower;
 
