@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use paceline_budget::{
-    Accuracy, Budgets, CallShape, Estimate, Estimator, Price, PriceTable, Record, Room,
-    SpendingCap, Standing, Tokenizer, tiers,
+    Accuracy, Budgets, CallShape, Estimate, Estimator, EstimatorState, Price, PriceTable, Record,
+    Room, SpendingCap, Standing, Tokenizer, tiers,
 };
 use paceline_core::{
     Actual, Admission, Amount, Demand, Dimension, LimitKey, ModelId, Money, Observation, Quota,
@@ -97,6 +97,7 @@ pub(crate) struct Parts {
     pub(crate) budgets: Budgets,
     pub(crate) price: Option<Price>,
     pub(crate) tokenizer: Option<Arc<dyn Tokenizer>>,
+    pub(crate) estimator: Estimator,
     pub(crate) retry: RetryPolicy,
 }
 
@@ -145,7 +146,7 @@ impl Client {
             record: parts.record,
             retry: parts.retry,
             retry_budget: Mutex::new(RetryBudget::new()),
-            estimator: Mutex::new(Estimator::new()),
+            estimator: Mutex::new(parts.estimator),
             discover: Mutex::new(Discover::new(parts.ceilings)),
             prices: PriceTable::builtin(),
             price: parts.price,
@@ -251,6 +252,13 @@ impl Client {
     /// How good the estimates of input tokens were so far.
     pub fn accuracy(&self) -> Accuracy {
         lock(&self.0.estimator).accuracy()
+    }
+
+    /// What the estimator has learned, to be saved for
+    /// [`ClientBuilder::estimator_state`](crate::ClientBuilder::estimator_state) of a later client. How
+    /// accurate it was is not in it.
+    pub fn estimator_state(&self) -> EstimatorState {
+        lock(&self.0.estimator).state()
     }
 
     /// What happens to calls and limits from now on. Nothing is made of it while nobody watches; of

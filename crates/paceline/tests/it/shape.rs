@@ -1,10 +1,11 @@
 //! What the estimate of a call is made of: every part of its body, and another tokenizer's count.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use paceline::budget::Tokenizer;
 use paceline::transport::mock::{Answer, MockTransport};
-use paceline::{Chat, Client, JsonCall, Path};
+use paceline::{Chat, Client, ErrorKind, JsonCall, Path};
 use serde_json::{Value, json};
 
 use crate::mocked;
@@ -48,7 +49,8 @@ fn counting(count: impl Fn(&Value) -> u64 + Send + Sync + 'static) -> MockTransp
         let input = count(&sent.json().expect("a body"));
         let usage =
             json!({ "prompt_tokens": input, "completion_tokens": 9, "total_tokens": input + 9 });
-        Answer::new(200, json!({ "choices": [], "usage": usage }).to_string())
+        let body = json!({ "choices": [], "usage": usage }).to_string();
+        Answer::new(200, body).delay(Duration::from_millis(800))
     })
 }
 
@@ -101,4 +103,29 @@ async fn a_tokenizer_of_the_users_is_a_witness_that_is_learned_from() {
     };
     let (with, without) = (learned(Some(Arc::new(Words))).await, learned(None).await);
     assert!(with < 0.02 && without > 0.1, "{with} and {without}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_client_starts_where_the_first_one_was() {
+    // Ten times the hidden text that is known of.
+    let transport =
+        counting(|body| 1_300 + Words.count(body["messages"][0]["content"].as_str().unwrap_or("")));
+    let first = mocked(&transport).build().expect("legal settings");
+    let chat = |number: usize| Chat::new("grok-4.3").user(["sound"; 40][..number].join(" "));
+    for number in 1..40 {
+        first.chat(&chat(number)).await.expect("an answer");
+    }
+    let saved = serde_json::to_string(&first.estimator_state()).expect("plain data");
+    let state = serde_json::from_str(&saved).expect("the same");
+    let second = mocked(&transport).estimator_state(state).build().expect("its own state");
+    assert_eq!(second.estimate(&chat(40)).input(), first.estimate(&chat(40)).input());
+    second.chat(&chat(40)).await.expect("an answer");
+    let error = second.accuracy().mean_error;
+    assert!(error < 0.02, "{error}: its first estimate is warm");
+
+    let foreign = saved.replace("paceline estimator", "something else");
+    let state = serde_json::from_str(&foreign).expect("the same form");
+    let error = mocked(&transport).estimator_state(state).build().expect_err("not ours");
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(std::error::Error::source(&error).is_some(), "it says why");
 }
