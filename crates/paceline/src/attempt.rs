@@ -158,7 +158,7 @@ impl Client {
         let asked = Instant::now();
         // The line is never closed, so this only ever waits.
         let _place = self.0.line.acquire().await.ok();
-        let demand = self.demand_of(&call.shape, call.tag.as_ref())?;
+        let demand = self.demand_of(&call.shape, call.tag.as_ref(), call.caller.as_ref())?;
         let of = Some((call, attempt));
         self.0.told.tell(of, || estimated(&demand));
         let receipt = self.admitted(&demand, || self.0.told.tell(of, || EventKind::Queued)).await?;
@@ -176,6 +176,10 @@ impl Client {
             .latest(latest);
         let intent = match &call.tag {
             Some(tag) => intent.tag(tag.clone()),
+            None => intent,
+        };
+        let intent = match &call.caller {
+            Some(caller) => intent.caller(caller.clone()),
             None => intent,
         };
         record.intent(&intent).await.map_err(|error| {

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use paceline_budget::CallShape;
-use paceline_core::Tag;
+use paceline_core::{Caller, Tag};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
@@ -19,6 +19,7 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) shape: CallShape,
     pub(crate) tag: Option<Tag>,
+    pub(crate) caller: Option<Caller>,
     pub(crate) usage: UsageAt,
 }
 
@@ -38,6 +39,7 @@ impl Call {
             body: json(chat.body())?,
             shape,
             tag: chat.tag_name().cloned(),
+            caller: chat.caller_name().cloned(),
             usage,
         })
     }
@@ -51,6 +53,7 @@ impl Call {
             body: json(&call.body)?,
             shape: call.shape(client.tokenizer()),
             tag: call.tag.clone(),
+            caller: call.caller.clone(),
             usage,
         })
     }

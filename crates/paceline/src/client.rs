@@ -15,8 +15,8 @@ use paceline_budget::{
     Room, SpendingCap, Standing, Tokenizer, tiers,
 };
 use paceline_core::{
-    Actual, Admission, Amount, Demand, Dimension, LimitKey, ModelId, Money, Observation, Quota,
-    Receipt, Refusal, Tag, UnixMillis,
+    Actual, Admission, Amount, Caller, Demand, Dimension, LimitKey, ModelId, Money, Observation,
+    Quota, Receipt, Refusal, Tag, UnixMillis,
 };
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
@@ -203,12 +203,15 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future gives everything back.
     pub async fn acquire(&self, demand: &Demand) -> Result<Permit, Error> {
+        let mut demand = demand.clone();
         if let Some(model) = demand.model_id() {
-            self.know(model);
+            let model = tiers::canonical(model);
+            self.know(&model);
+            demand = demand.model(model);
         }
         self.stopped()?;
-        let receipt = self.admitted(demand, || ()).await?;
-        Ok(Permit::new(self.clone(), demand.clone(), receipt))
+        let receipt = self.admitted(&demand, || ()).await?;
+        Ok(Permit::new(self.clone(), demand, receipt))
     }
 
     /// What a chat will probably use.
@@ -222,7 +225,8 @@ impl Client {
     /// [`ErrorKind::Settings`] where there is a spending cap or a hard budget of money, and the model
     /// has no price.
     pub fn demand(&self, chat: &Chat) -> Result<Demand, Error> {
-        self.demand_of(&chat.shape(self.tokenizer()), chat.tag_name())
+        let shape = chat.shape(self.tokenizer());
+        self.demand_of(&shape, chat.tag_name(), chat.caller_name())
     }
 
     /// The price of a model, if it is known.
@@ -322,7 +326,12 @@ impl Client {
         }
     }
 
-    pub(crate) fn demand_of(&self, shape: &CallShape, tag: Option<&Tag>) -> Result<Demand, Error> {
+    pub(crate) fn demand_of(
+        &self,
+        shape: &CallShape,
+        tag: Option<&Tag>,
+        caller: Option<&Caller>,
+    ) -> Result<Demand, Error> {
         self.know(shape.model());
         let estimate = lock(&self.0.estimator).estimate(shape);
         let (input, output) = (estimate.input(), estimate.output());
@@ -333,6 +342,10 @@ impl Client {
             .model(shape.model().clone());
         let demand = match tag {
             Some(tag) => demand.tag(tag.clone()),
+            None => demand,
+        };
+        let demand = match caller {
+            Some(caller) => demand.caller(caller.clone()),
             None => demand,
         };
         match self.price(shape.model()) {

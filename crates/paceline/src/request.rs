@@ -1,7 +1,7 @@
 //! What can be asked: a chat, or any JSON endpoint.
 
 use paceline_budget::{CallShape, CapRule, Endpoint, OutputKey, Tokenizer, tiers};
-use paceline_core::{ModelId, Tag};
+use paceline_core::{Caller, ModelId, Tag};
 use serde_json::{Map, Value, json};
 
 use crate::shape::Shape;
@@ -18,6 +18,7 @@ pub struct Chat {
     body: Map<String, Value>,
     name: Option<String>,
     tag: Option<Tag>,
+    caller: Option<Caller>,
 }
 
 /// A call to any endpoint that takes and answers JSON.
@@ -29,6 +30,7 @@ pub struct JsonCall {
     pub(crate) usage_pointer: String,
     pub(crate) name: Option<String>,
     pub(crate) tag: Option<Tag>,
+    pub(crate) caller: Option<Caller>,
 }
 
 impl Chat {
@@ -38,13 +40,13 @@ impl Chat {
         let mut body = Map::new();
         body.insert("model".to_owned(), Value::from(model.as_str()));
         body.insert("messages".to_owned(), Value::Array(Vec::new()));
-        Self { body, name: None, tag: None }
+        Self { body, name: None, tag: None, caller: None }
     }
 
     /// A chat with this whole request body, as the API takes it. `None` where it lacks a model.
     pub fn from_body(body: Map<String, Value>) -> Option<Self> {
         body.get("model")?.as_str()?;
-        Some(Self { body, name: None, tag: None })
+        Some(Self { body, name: None, tag: None, caller: None })
     }
 
     /// With one more message of the system.
@@ -105,6 +107,14 @@ impl Chat {
         self
     }
 
+    /// For a tenant, a user or a key: budgets and limits of that caller count it, queues share among
+    /// callers, and records name it. Name people by what tells nobody who they are. Default: none.
+    #[must_use]
+    pub fn caller(mut self, caller: impl Into<Caller>) -> Self {
+        self.caller = Some(caller.into());
+        self
+    }
+
     /// The request body.
     pub const fn body(&self) -> &Map<String, Value> {
         &self.body
@@ -116,6 +126,10 @@ impl Chat {
 
     pub(crate) const fn tag_name(&self) -> Option<&Tag> {
         self.tag.as_ref()
+    }
+
+    pub(crate) const fn caller_name(&self) -> Option<&Caller> {
+        self.caller.as_ref()
     }
 
     pub(crate) fn model(&self) -> ModelId {
@@ -151,8 +165,15 @@ impl JsonCall {
     /// A POST of `body` to a path below the base address, such as `process`, whose answer has
     /// its usage at a JSON pointer (RFC 6901) such as `/token_usage`.
     pub fn post(path: Path, model: impl Into<ModelId>, body: Value) -> Self {
-        let (name, tag) = (None, None);
-        Self { path: path.path, model: model.into(), body, usage_pointer: path.usage, name, tag }
+        Self {
+            path: path.path,
+            model: model.into(),
+            body,
+            usage_pointer: path.usage,
+            name: None,
+            tag: None,
+            caller: None,
+        }
     }
 
     /// With a name of its own in the record of attempts.
@@ -166,6 +187,13 @@ impl JsonCall {
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Tag>) -> Self {
         self.tag = Some(tag.into());
+        self
+    }
+
+    /// For a tenant, a user or a key; see [`Chat::caller`].
+    #[must_use]
+    pub fn caller(mut self, caller: impl Into<Caller>) -> Self {
+        self.caller = Some(caller.into());
         self
     }
 
