@@ -182,14 +182,7 @@ impl Client {
             Some(caller) => intent.caller(caller.clone()),
             None => intent,
         };
-        record.intent(&intent).await.map_err(|error| {
-            let (kind, message) = if error.is_refusal() {
-                (ErrorKind::NotRecorded, "the record does not take the attempt")
-            } else {
-                (ErrorKind::Record, "the attempt could not be recorded")
-            };
-            Error::new(kind, message).because(error)
-        })
+        record.intent(&intent).await.map_err(Error::not_recorded)
     }
 
     fn request(&self, call: &Call) -> Result<Request<Bytes>, Error> {

@@ -198,7 +198,7 @@ impl Client {
     /// Waits for the right to make a call with some other client; see [`Permit`].
     ///
     /// # Errors
-    /// [`Error`] where it can't be admitted.
+    /// [`Error`] where it can't be admitted or recorded, or nothing is sent any more.
     ///
     /// # Cancel safety
     /// Dropping the future gives everything back.
@@ -211,7 +211,7 @@ impl Client {
         }
         self.stopped()?;
         let receipt = self.admitted(&demand, || ()).await?;
-        Ok(Permit::new(self.clone(), demand, receipt))
+        Permit::issue(self, demand, receipt).await
     }
 
     /// What a chat will probably use.
