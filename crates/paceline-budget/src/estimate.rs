@@ -75,6 +75,11 @@ impl CallShape {
     pub const fn model(&self) -> &ModelId {
         &self.model
     }
+
+    /// The door it goes through.
+    pub const fn endpoint_kind(&self) -> Endpoint {
+        self.endpoint
+    }
 }
 
 /// What a call will probably use.

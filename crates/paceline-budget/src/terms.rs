@@ -64,6 +64,10 @@ impl Tool {
 }
 
 impl Terms {
+    /// What `/v1/responses` charges where content violates the usage guidelines and that is seen before
+    /// anything is generated: $0.05. At other endpoints the request is charged as any other.
+    pub const VIOLATION_FEE: Money = Money::from_ticks(500_000_000);
+
     /// As usual, anywhere, without tools.
     pub fn new() -> Self {
         Self::default()

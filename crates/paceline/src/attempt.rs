@@ -25,7 +25,10 @@ mod answer;
 mod refusal;
 mod reserved;
 
+#[cfg(feature = "tower")]
+pub(crate) use answer::ANSWER_CAP;
 pub(crate) use answer::Whole;
+pub(crate) use refusal::ERROR_CAP;
 pub(crate) use reserved::Reserved;
 
 /// How an attempt ended, and what to do about it.
@@ -42,7 +45,6 @@ pub(crate) struct Opened {
     pub(crate) status: StatusCode,
     pub(crate) headers: RateHeaders,
     pub(crate) body: Body,
-    pub(crate) started: Instant,
 }
 
 /// What is made of a good answer.
@@ -100,7 +102,6 @@ impl Client {
             Ok(request) => request,
             Err(error) => return End::Fail(error.after(attempt - 1)),
         };
-        let started = Instant::now();
         reserved.sent();
         let sent = reserved.sent.unwrap_or_default();
         let end = match self.0.transport.send(request).await {
@@ -108,13 +109,15 @@ impl Client {
             Ok(response) => {
                 let (head, body) = response.into_parts();
                 let status = head.status;
-                reserved.head_received(status, started.elapsed());
+                reserved.head_received(status);
                 let headers = RateHeaders::parse(&head.headers, wall_now());
                 self.adopt(call, &headers);
                 if status.is_success() {
-                    F::finish(Opened { reserved, status, headers, body, started }).await
+                    F::finish(Opened { reserved, status, headers, body }).await
                 } else {
-                    reserved.refused(status, &headers, body).await
+                    // Where even the error breaks off, its status has to do.
+                    let bytes = body.collect(ERROR_CAP).await.unwrap_or_default();
+                    reserved.refused(status, &headers, &bytes)
                 }
             }
         };
@@ -128,7 +131,7 @@ impl Client {
     }
 
     /// Waits for the turn of an attempt, and has it recorded.
-    async fn reserve(&self, call: &Arc<Call>, attempt: u32) -> Result<Reserved, Error> {
+    pub(crate) async fn reserve(&self, call: &Arc<Call>, attempt: u32) -> Result<Reserved, Error> {
         self.stopped()?;
         let (receipt, demand) = self.admit(call, attempt).await?;
         let upper = |dimension| demand.amount(dimension).map_or(0, Amount::upper_amount);
@@ -155,7 +158,7 @@ impl Client {
         let asked = Instant::now();
         // The line is never closed, so this only ever waits.
         let _place = self.0.line.acquire().await.ok();
-        let demand = self.demand_of(&call.shape, call.tag.as_ref())?;
+        let demand = self.demand_of(&call.shape, call.tag.as_ref(), call.caller.as_ref())?;
         let of = Some((call, attempt));
         self.0.told.tell(of, || estimated(&demand));
         let receipt = self.admitted(&demand, || self.0.told.tell(of, || EventKind::Queued)).await?;
@@ -175,9 +178,11 @@ impl Client {
             Some(tag) => intent.tag(tag.clone()),
             None => intent,
         };
-        record.intent(&intent).await.map_err(|error| {
-            Error::new(ErrorKind::Record, "the attempt could not be recorded").because(error)
-        })
+        let intent = match &call.caller {
+            Some(caller) => intent.caller(caller.clone()),
+            None => intent,
+        };
+        record.intent(&intent).await.map_err(Error::not_recorded)
     }
 
     fn request(&self, call: &Call) -> Result<Request<Bytes>, Error> {

@@ -4,8 +4,9 @@
 
 use bytes::Bytes;
 use paceline_budget::CallShape;
-use paceline_core::Tag;
+use paceline_core::{Caller, Tag};
 
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::request::{Chat, JsonCall};
 
@@ -18,6 +19,7 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) shape: CallShape,
     pub(crate) tag: Option<Tag>,
+    pub(crate) caller: Option<Caller>,
     pub(crate) usage: UsageAt,
 }
 
@@ -28,28 +30,30 @@ pub(crate) enum UsageAt {
 }
 
 impl Call {
-    pub(crate) fn chat(chat: &Chat, name: String) -> Result<Self, Error> {
-        let (shape, usage) = (chat.shape(), UsageAt::Chat);
+    pub(crate) fn chat(client: &Client, chat: &Chat) -> Result<Self, Error> {
+        let (shape, usage) = (chat.shape(client.tokenizer()), UsageAt::Chat);
         Ok(Self {
-            name,
+            name: client.name(chat.name()),
             operation: "chat",
             path: "chat/completions".to_owned(),
             body: json(chat.body())?,
             shape,
             tag: chat.tag_name().cloned(),
+            caller: chat.caller_name().cloned(),
             usage,
         })
     }
 
-    pub(crate) fn json(call: &JsonCall, name: String) -> Result<Self, Error> {
+    pub(crate) fn json(client: &Client, call: &JsonCall) -> Result<Self, Error> {
         let usage = UsageAt::Pointer(call.usage_pointer.clone());
         Ok(Self {
-            name,
+            name: client.name(call.name.as_deref()),
             operation: "generate_content",
             path: call.path.clone(),
             body: json(&call.body)?,
-            shape: call.shape(),
+            shape: call.shape(client.tokenizer()),
             tag: call.tag.clone(),
+            caller: call.caller.clone(),
             usage,
         })
     }

@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use paceline_budget::{
-    Accuracy, Budgets, CallShape, Estimate, Estimator, Price, PriceTable, Record, Room, Spend,
-    SpendingCap, Standing, tiers,
+    Accuracy, Budgets, CallShape, Estimate, Estimator, EstimatorState, Price, PriceTable, Record,
+    Room, Spend, SpendingCap, Standing, Tokenizer, tiers,
 };
 use paceline_core::{
-    Actual, Admission, Amount, Demand, Dimension, LimitKey, ModelId, Money, Observation, Quota,
-    Receipt, Refusal, Tag, UnixMillis,
+    Actual, Admission, Amount, Caller, Demand, Dimension, LimitKey, ModelId, Money, Observation,
+    Quota, Receipt, Refusal, Tag, UnixMillis,
 };
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
@@ -69,6 +69,7 @@ pub(crate) struct Inner {
     discover: Mutex<Discover>,
     prices: PriceTable,
     price: Option<Price>,
+    tokenizer: Option<Arc<dyn Tokenizer>>,
     has_cap: bool,
     budgets: Mutex<Keeper>,
     /// Why nothing more may be sent, once that is known.
@@ -78,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) line: Semaphore,
     /// Refusals for the rate since the last good answer.
     pub(crate) refusals: AtomicU64,
+    /// Tells the names that this client gives from those of others on the same record.
+    own: u64,
     calls: AtomicU64,
 }
 
@@ -93,6 +96,8 @@ pub(crate) struct Parts {
     pub(crate) cap: Option<SpendingCap>,
     pub(crate) budgets: Budgets,
     pub(crate) price: Option<Price>,
+    pub(crate) tokenizer: Option<Arc<dyn Tokenizer>>,
+    pub(crate) estimator: Estimator,
     pub(crate) retry: RetryPolicy,
 }
 
@@ -141,16 +146,18 @@ impl Client {
             record: parts.record,
             retry: parts.retry,
             retry_budget: Mutex::new(RetryBudget::new()),
-            estimator: Mutex::new(Estimator::new()),
+            estimator: Mutex::new(parts.estimator),
             discover: Mutex::new(Discover::new(parts.ceilings)),
             prices: PriceTable::builtin(),
             price: parts.price,
+            tokenizer: parts.tokenizer,
             has_cap: parts.cap.is_some(),
             budgets: Mutex::new(Keeper::new(parts.budgets, parts.cap.as_ref())),
             told: Told::default(),
             stopped: Mutex::new(None),
             line: Semaphore::new(IN_LINE),
             refusals: AtomicU64::new(0),
+            own: rand::random_range(0..1 << 48),
             calls: AtomicU64::new(0),
         }));
         if let Some(cap) = parts.cap {
@@ -174,7 +181,7 @@ impl Client {
     /// Dropped before it was sent, everything it had reserved goes back; after that, what it
     /// reserved counts as spent, because the server may charge it.
     pub async fn chat(&self, chat: &Chat) -> Result<Reply, Error> {
-        let call = Call::chat(chat, self.name(chat.name()))?;
+        let call = Call::chat(self, chat)?;
         self.run::<Whole>(Arc::new(call)).await
     }
 
@@ -184,29 +191,32 @@ impl Client {
     /// # Errors
     /// As [`Client::chat`].
     pub async fn json(&self, json: &JsonCall) -> Result<Reply, Error> {
-        let call = Call::json(json, self.name(json.name.as_deref()))?;
+        let call = Call::json(self, json)?;
         self.run::<Whole>(Arc::new(call)).await
     }
 
     /// Waits for the right to make a call with some other client; see [`Permit`].
     ///
     /// # Errors
-    /// [`Error`] where it can't be admitted.
+    /// [`Error`] where it can't be admitted or recorded, or nothing is sent any more.
     ///
     /// # Cancel safety
     /// Dropping the future gives everything back.
     pub async fn acquire(&self, demand: &Demand) -> Result<Permit, Error> {
+        let mut demand = demand.clone();
         if let Some(model) = demand.model_id() {
-            self.know(model);
+            let model = tiers::canonical(model);
+            self.know(&model);
+            demand = demand.model(model);
         }
         self.stopped()?;
-        let receipt = self.admitted(demand, || ()).await?;
-        Ok(Permit::new(self.clone(), demand.clone(), receipt))
+        let receipt = self.admitted(&demand, || ()).await?;
+        Permit::issue(self, demand, receipt).await
     }
 
     /// What a chat will probably use.
     pub fn estimate(&self, chat: &Chat) -> Estimate {
-        lock(&self.0.estimator).estimate(&chat.shape())
+        lock(&self.0.estimator).estimate(&chat.shape(self.tokenizer()))
     }
 
     /// What a chat asks of the limits: the demand for [`Client::acquire`].
@@ -215,7 +225,8 @@ impl Client {
     /// [`ErrorKind::Settings`] where there is a spending cap or a hard budget of money, and the model
     /// has no price.
     pub fn demand(&self, chat: &Chat) -> Result<Demand, Error> {
-        self.demand_of(&chat.shape(), chat.tag_name())
+        let shape = chat.shape(self.tokenizer());
+        self.demand_of(&shape, chat.tag_name(), chat.caller_name())
     }
 
     /// The price of a model, if it is known.
@@ -245,6 +256,13 @@ impl Client {
     /// How good the estimates of input tokens were so far.
     pub fn accuracy(&self) -> Accuracy {
         lock(&self.0.estimator).accuracy()
+    }
+
+    /// What the estimator has learned, to be saved for
+    /// [`ClientBuilder::estimator_state`](crate::ClientBuilder::estimator_state) of a later client. How
+    /// accurate it was is not in it.
+    pub fn estimator_state(&self) -> EstimatorState {
+        lock(&self.0.estimator).state()
     }
 
     /// What happens to calls and limits from now on. Nothing is made of it while nobody watches; of
@@ -324,7 +342,12 @@ impl Client {
         refused
     }
 
-    pub(crate) fn demand_of(&self, shape: &CallShape, tag: Option<&Tag>) -> Result<Demand, Error> {
+    pub(crate) fn demand_of(
+        &self,
+        shape: &CallShape,
+        tag: Option<&Tag>,
+        caller: Option<&Caller>,
+    ) -> Result<Demand, Error> {
         self.know(shape.model());
         let estimate = lock(&self.0.estimator).estimate(shape);
         let (input, output) = (estimate.input(), estimate.output());
@@ -335,6 +358,10 @@ impl Client {
             .model(shape.model().clone());
         let demand = match tag {
             Some(tag) => demand.tag(tag.clone()),
+            None => demand,
+        };
+        let demand = match caller {
+            Some(caller) => demand.caller(caller.clone()),
             None => demand,
         };
         match self.price(shape.model()) {
@@ -452,9 +479,17 @@ impl Client {
         }
     }
 
-    fn name(&self, given: Option<&str>) -> String {
+    /// What counts texts beside the classes, where there is one.
+    pub(crate) fn tokenizer(&self) -> Option<&dyn Tokenizer> {
+        self.0.tokenizer.as_deref()
+    }
+
+    pub(crate) fn name(&self, given: Option<&str>) -> String {
         given.map_or_else(
-            || format!("call-{}", self.0.calls.fetch_add(1, Ordering::Relaxed) + 1),
+            || {
+                let number = self.0.calls.fetch_add(1, Ordering::Relaxed) + 1;
+                format!("call-{:012x}-{number}", self.0.own)
+            },
             str::to_owned,
         )
     }

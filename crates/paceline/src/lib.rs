@@ -37,6 +37,9 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `reqwest` | yes | a transport, so that a builder without one works |
+//! | `tower` | no | `tower::PacedLayer`: another client's requests wait for their turn |
+//! | `async-openai` | no | a service for `async-openai` |
+//! | `blocking` | no | `blocking::Client`, for scripts and threads |
 //! | `metrics` | no | counters and histograms of the `metrics` crate |
 //! | `mock` | no | `paceline_transport::mock` for tests of your program |
 //!
@@ -44,6 +47,8 @@
 //! limits.
 
 mod attempt;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod budgets;
 mod builder;
 mod call;
@@ -51,10 +56,15 @@ mod client;
 mod discover;
 mod error;
 mod event;
+#[cfg(feature = "tower")]
+mod in_flight;
 mod permit;
 mod reply;
 mod request;
 mod retry;
+mod shape;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use builder::{ClientBuilder, XAI_BASE_URL, XAI_KEY_VARIABLE};
 pub use client::{Client, PastCall};

@@ -117,8 +117,9 @@ pub(super) const RULES: &[Rule] = &[
         ours: &["paceline-core", "paceline-limiter", "paceline-budget", "paceline-transport"],
         ours_in_tests: &["paceline-sim"],
         always: &["bytes", "http", "rand", "serde", "serde_json", "thiserror", "tokio", "tracing"],
-        by_default: NONE,
-        on_request: NONE,
+        // For those who put it below the layer; the transport has it in the tree already.
+        by_default: &["reqwest"],
+        on_request: &["async-openai", "http-body", "metrics", "tower-layer", "tower-service"],
     },
     Rule {
         name: "paceline-cli",

@@ -59,7 +59,9 @@ fn an_attempt_has_one_row_and_its_first_outcome_stands() {
     let ledger = place.open();
     wait(ledger.intent(&intent("a", 0))).expect("recorded");
     // A second attempt of the same name would not be accounted for, so it must not leave.
-    let error = wait(ledger.intent(&intent("a", 5))).unwrap_err().to_string();
+    let error = wait(ledger.intent(&intent("a", 5))).unwrap_err();
+    assert!(error.is_refusal(), "it concerns that attempt alone");
+    let error = error.to_string();
     assert!(error.contains("attempt 1 of \"a\"") && error.contains("ledger.db"), "{error}");
     // Its client says that it did not leave. The one that has the name is still under way.
     ledger.outcome(&ended("a", Ending::NotSent, 0)).expect("taken");

@@ -1,12 +1,12 @@
 //! A good status: read the answer, settle, learn.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 use paceline_budget::{Ending, Observed, Outcome};
 use paceline_core::{Actual, Dimension, Money, Usage};
 use paceline_transport::error_body::ServerError;
+use paceline_transport::headers::RateHeaders;
 use paceline_transport::usage::{UsageReading, read_chat, read_pointer};
 use serde_json::Value;
 
@@ -23,44 +23,52 @@ impl Finish for Whole {
     type Out = Reply;
 
     async fn finish(opened: Opened) -> End<Reply> {
-        let Opened { mut reserved, status, headers, body, started } = opened;
-        let bytes = match body.collect(ANSWER_CAP).await {
-            Ok(bytes) => bytes,
-            Err(error) => return reserved.failed(error),
-        };
-        let value: Option<Value> = serde_json::from_slice(&bytes).ok();
-        let Some(value) = value.filter(|value| value.get("error").is_none_or(Value::is_null))
-        else {
-            reserved.maybe_charged(Some(status.as_u16()));
-            let error = ServerError::read(status, &headers, &bytes);
-            let message = format!("the answer is no result: {}", error.message());
-            return End::Fail(Error::new(ErrorKind::BadAnswer, message));
-        };
-        let call = Arc::clone(&reserved.call);
-        let reading = match &call.usage {
-            UsageAt::Chat => read_chat(&value),
-            UsageAt::Pointer(pointer) => read_pointer(&value, pointer),
-        };
-        let usage = reserved.believed(&reading);
-        let cost = reserved.settled(status, usage);
-        if let Some(usage) = usage {
-            let observed = Observed::new(usage, started.elapsed());
-            reserved.learn(if is_cut_off(&value) { observed.cut_off() } else { observed });
+        let Opened { mut reserved, status, headers, body } = opened;
+        match body.collect(ANSWER_CAP).await {
+            Ok(bytes) => reserved.answered(status, &headers, &bytes),
+            Err(error) => reserved.failed(error),
         }
-        End::Done(Reply {
-            value,
-            model: call.shape.model().clone(),
-            usage,
-            cost,
-            attempts: reserved.id.attempt,
-            status: status.as_u16(),
-            sent_at: reserved.sent.unwrap_or_default(),
-            finished_at: wall_now(),
-        })
     }
 }
 
 impl Reserved {
+    /// An answer of a good status is there, as a whole.
+    pub(crate) fn answered(
+        &mut self,
+        status: StatusCode,
+        headers: &RateHeaders,
+        bytes: &[u8],
+    ) -> End<Reply> {
+        let value: Option<Value> = serde_json::from_slice(bytes).ok();
+        let Some(value) = value.filter(|value| value.get("error").is_none_or(Value::is_null))
+        else {
+            self.maybe_charged(Some(status.as_u16()));
+            let error = ServerError::read(status, headers, bytes);
+            let message = format!("the answer is no result: {}", error.message());
+            return End::Fail(Error::new(ErrorKind::BadAnswer, message));
+        };
+        let reading = match &self.call.usage {
+            UsageAt::Chat => read_chat(&value),
+            UsageAt::Pointer(pointer) => read_pointer(&value, pointer),
+        };
+        let usage = self.believed(&reading);
+        let cost = self.settled(status, usage);
+        if let Some(usage) = usage {
+            let observed = Observed::new(usage, self.since_sent());
+            self.learn(if is_cut_off(&value) { observed.cut_off() } else { observed });
+        }
+        End::Done(Reply {
+            value,
+            model: self.call.shape.model().clone(),
+            usage,
+            cost,
+            attempts: self.id.attempt,
+            status: status.as_u16(),
+            sent_at: self.sent.unwrap_or_default(),
+            finished_at: wall_now(),
+        })
+    }
+
     /// The usage that was reported, where that can be.
     pub(crate) fn believed(&self, reading: &UsageReading) -> Option<Usage> {
         if let UsageReading::Refused(problem) = reading {
@@ -118,4 +126,4 @@ fn is_cut_off(answer: &Value) -> bool {
 }
 
 /// The largest answer that is read: 64 MiB.
-const ANSWER_CAP: u64 = 64 << 20;
+pub(crate) const ANSWER_CAP: u64 = 64 << 20;

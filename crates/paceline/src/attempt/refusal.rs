@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
-use paceline_budget::{Ending, Outcome};
-use paceline_core::{Actual, Dimension, LimitKey, Observation, Receipt};
-use paceline_transport::error_body::{Retry, ServerError, Verdict, Wait};
+use paceline_budget::{Ending, Endpoint, Outcome, Terms};
+use paceline_core::{Actual, Dimension, LimitKey, Money, Observation, Receipt};
+use paceline_transport::TransportError;
+use paceline_transport::error_body::{Reject, Retry, ServerError, Verdict, Wait};
 use paceline_transport::headers::RateHeaders;
-use paceline_transport::{Body, TransportError};
 
 use super::{End, Reserved};
 use crate::call::Call;
@@ -35,15 +35,13 @@ impl Reserved {
     }
 
     /// A bad status: classify, settle, pause what it names, and say what to do.
-    pub(super) async fn refused<T>(
-        mut self,
+    pub(crate) fn refused<T>(
+        &mut self,
         status: StatusCode,
         headers: &RateHeaders,
-        body: Body,
+        bytes: &[u8],
     ) -> End<T> {
-        // Where even the error breaks off, its status has to do.
-        let bytes = body.collect(ERROR_CAP).await.unwrap_or_default();
-        let server = ServerError::read(status, headers, &bytes);
+        let server = ServerError::read(status, headers, bytes);
         let verdict = server.verdict();
         tracing::info!(
             call = self.id.call,
@@ -59,6 +57,8 @@ impl Reserved {
         }
         if verdict == Verdict::Retry(Retry::MaybeCharged) {
             self.maybe_charged(Some(status.as_u16()));
+        } else if verdict == Verdict::Reject(Reject::Content) {
+            self.violates(status);
         } else {
             let nothing = [
                 Dimension::InputTokens,
@@ -83,6 +83,19 @@ impl Reserved {
             Some(hint) => End::Again(wait.max(hint), error),
             None => End::Again(wait, error),
         }
+    }
+
+    /// Content that violates the usage guidelines is charged all the same: as any other call, or by a
+    /// fee at `/v1/responses`. Nobody says which, so the larger one is spent.
+    fn violates(&mut self, status: StatusCode) {
+        if self.call.shape.endpoint_kind() == Endpoint::Responses {
+            self.cost = self.cost.max(Terms::VIOLATION_FEE);
+        }
+        let mut actual = Actual::new();
+        if self.cost > Money::ZERO {
+            actual = actual.with(Dimension::Money, self.cost.as_amount());
+        }
+        self.kept(&actual, Some(status.as_u16()));
     }
 
     fn backoff(&self) -> Duration {
@@ -136,11 +149,11 @@ impl Client {
 
     /// Takes in the limits that an answer's headers state. What they say is left is not used yet:
     /// replicas of the server disagree about it.
-    pub(super) fn adopt(&self, call: &Call, headers: &RateHeaders) {
+    pub(crate) fn adopt(&self, call: &Call, headers: &RateHeaders) {
         let model = call.shape.model();
         self.learn_limits(|discover| discover.headers(model, headers));
     }
 }
 
 /// As much of an error is read: 1 MiB.
-const ERROR_CAP: u64 = 1 << 20;
+pub(crate) const ERROR_CAP: u64 = 1 << 20;

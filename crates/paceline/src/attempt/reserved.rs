@@ -26,7 +26,7 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    pub(super) fn sent(&mut self) {
+    pub(crate) fn sent(&mut self) {
         self.sent = Some(wall_now());
         self.started = Some(Instant::now());
         self.tell(|| EventKind::Sent);
@@ -35,8 +35,8 @@ impl Reserved {
         }
     }
 
-    pub(super) fn head_received(&self, status: StatusCode, after: Duration) {
-        self.tell(|| EventKind::Head { status: status.as_u16(), after });
+    pub(crate) fn head_received(&self, status: StatusCode) {
+        self.tell(|| EventKind::Head { status: status.as_u16(), after: self.since_sent() });
         if let Some(receipt) = self.receipt {
             self.client.0.admission.head_received(receipt);
         }
@@ -68,21 +68,31 @@ impl Reserved {
         });
     }
 
+    /// How long ago it was sent; nothing where it was not.
+    pub(crate) fn since_sent(&self) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| started.elapsed())
+    }
+
     fn tell(&self, kind: impl FnOnce() -> EventKind) {
         self.client.0.told.tell(Some((&self.call, self.id.attempt)), kind);
     }
 
     /// It certainly never left.
-    pub(super) fn not_sent(&mut self) {
+    pub(crate) fn not_sent(&mut self) {
         let Some(receipt) = self.receipt.take() else { return };
         self.client.0.admission.cancel_unsent(receipt);
         self.enter(&Outcome::new(self.id.clone(), wall_now(), Ending::NotSent));
     }
 
     /// Nobody knows what it cost: what was reserved is spent.
-    pub(super) fn maybe_charged(&mut self, status: Option<u16>) {
+    pub(crate) fn maybe_charged(&mut self, status: Option<u16>) {
+        self.kept(&Actual::new(), status);
+    }
+
+    /// The same, where something is known all the same.
+    pub(super) fn kept(&mut self, actual: &Actual, status: Option<u16>) {
         let cost = self.cost;
-        self.close(&Actual::new(), |id, at| {
+        self.close(actual, |id, at| {
             let outcome = Outcome::new(id, at, Ending::MaybeCharged).cost(cost);
             match status {
                 Some(status) => outcome.status(status),

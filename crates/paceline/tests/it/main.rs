@@ -1,7 +1,14 @@
 //! The client against a simulated server, and against scripted answers under paused time.
 
+mod account;
+#[cfg(feature = "blocking")]
+mod blocking;
 mod budgets;
 mod events;
+mod money;
+mod shape;
+#[cfg(feature = "async-openai")]
+mod tower;
 
 use std::num::NonZeroU64;
 use std::time::Duration;
