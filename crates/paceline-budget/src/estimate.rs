@@ -3,6 +3,7 @@
 //! It composes the models of input, output and latency. Invariant: the map of models is bounded.
 
 mod hidden;
+mod job;
 mod state;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::input::{Inputs, JobTotal, TotalRange};
 use crate::latency::{LatencyModel, StreamAge, Timing};
 use crate::output::{OutputKey, OutputModel};
 use crate::spread::Distribution;
+pub use job::{Job, ModelTotal};
 pub use state::EstimatorState;
 
 /// Which of an API's doors a call goes through: each adds hidden text of its own.

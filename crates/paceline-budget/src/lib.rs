@@ -51,7 +51,9 @@ mod tokenizer;
 
 pub use budget::{Budget, BudgetError, Budgets, Mode, Notice, Period, Spend, Standing};
 pub use cap::{CapError, SpendingCap};
-pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, EstimatorState, Observed};
+pub use estimate::{
+    Accuracy, CallShape, Endpoint, Estimate, Estimator, EstimatorState, Job, ModelTotal, Observed,
+};
 pub use features::Features;
 pub use forecast::{AverageUse, Averages, Fit, Forecast, Outlook, Pace, Room, forecast};
 pub use input::{InputModel, InputPrior, InputState, JobTotal, StateError, TotalRange};

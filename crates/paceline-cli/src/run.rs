@@ -64,12 +64,13 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
 
     let started = Instant::now();
     let mut runner = Runner::new(args, &input, output, origin, client.clone(), settings, tally)?;
-    runner.watch(elsewhere);
+    let planned = client.job(&plan.job);
+    runner.watch(elsewhere, plan.job);
     let end = runner.run().await?;
     if let Some(ledger) = &ledger {
         account::close(ledger);
     }
-    let summary = Summary::new(&runner, &client, started.elapsed(), args.simulate);
+    let summary = Summary::new(&runner, &client, started.elapsed(), args.simulate, planned);
     if !args.quiet {
         // The summary is for people; where stderr is closed nobody reads it.
         let _ = write!(std::io::stderr(), "{}", summary.for_people(&out, &end));

@@ -8,6 +8,7 @@ use std::iter::Take;
 use std::sync::Arc;
 use std::time::Duration;
 
+use paceline::budget::Job;
 use paceline::{Client, Error, ErrorKind};
 use paceline_core::UnixMillis;
 use tokio::task::JoinSet;
@@ -43,6 +44,8 @@ pub(crate) struct Runner {
     quiet: bool,
     outage: Option<Outage>,
     elsewhere: Option<Elsewhere>,
+    /// All the rows that are to be run, to be estimated anew.
+    pub(crate) job: Job,
     waits_for_budget: bool,
     pause: Option<Pause>,
     /// The last period that was said to be waited for.
@@ -141,6 +144,7 @@ impl Runner {
             quiet: args.quiet,
             outage: None,
             elsewhere: None,
+            job: Job::new(),
             waits_for_budget: args.budgets.wait_for_budget,
             pause: None,
             said_until: None,
@@ -150,9 +154,10 @@ impl Runner {
         })
     }
 
-    /// Has the ledger watched while it runs, if there is one.
-    pub(crate) fn watch(&mut self, elsewhere: Option<Elsewhere>) {
+    /// Has the ledger watched while it runs, if there is one, and says what the job will come to.
+    pub(crate) fn watch(&mut self, elsewhere: Option<Elsewhere>, job: Job) {
         self.elsewhere = elsewhere;
+        self.job = job;
     }
 
     /// Runs to the end.
@@ -183,7 +188,7 @@ impl Runner {
                 () = sleep(rest.unwrap_or_default()), if rest.is_some() => None,
                 _ = look.tick(), if self.elsewhere.is_some() => self.look(),
                 _ = tick.tick() => {
-                    progress.show(&self.counts, &self.tally, &self.client);
+                    progress.show(&self.counts, &self.tally, &self.client, &self.job);
                     None
                 }
                 () = interrupts.next() => Some(End::Interrupted),

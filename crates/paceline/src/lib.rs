@@ -58,6 +58,7 @@ mod error;
 mod event;
 #[cfg(feature = "tower")]
 mod in_flight;
+mod job;
 mod permit;
 mod reply;
 mod request;
@@ -70,6 +71,7 @@ pub use builder::{ClientBuilder, XAI_BASE_URL, XAI_KEY_VARIABLE};
 pub use client::{Client, PastCall};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind, Events};
+pub use job::{CostRange, JobRange};
 pub use paceline_budget as budget;
 pub use paceline_core as core;
 pub use paceline_limiter as limiter;

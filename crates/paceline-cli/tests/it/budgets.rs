@@ -340,3 +340,28 @@ fn the_plan_says_how_many_calls_fit_before_anything_is_sent() {
     let room = "calls fit in what is left of the budget of $0.0100 a day for all calls";
     assert!(text.contains("50 calls") && text.contains(room), "{text}");
 }
+
+#[test]
+fn the_plan_is_a_range_that_narrows_with_answers_and_holds_what_was_used() {
+    let place = Place::new();
+    place.prompts("in.txt", 40);
+    let output = place.run(&["run", "in.txt", "--simulate", "--report", "r.json"]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("planned   "), "{text}");
+    let report = report(&place);
+    let range = |name: &str, what: &str| {
+        let range = &report[name][what];
+        let of = |end: &str| usd(&range[end]);
+        (of("low"), of("expected"), of("high"))
+    };
+    let used = report["tokens"]["total"].as_f64().expect("tokens");
+    let cost = usd(&report["cost_usd"]);
+    for (what, truth) in [("tokens", used), ("cost_usd", cost)] {
+        let (low, expected, high) = range("planned", what);
+        assert!(low < expected && expected < high && high / low < 30.0, "{what}: {report}");
+        let (now_low, _, now_high) = range("in_all", what);
+        assert!(now_low <= truth && truth <= now_high, "{what} {truth}: {report}");
+        assert!(now_high / now_low < high / low, "{what} is known better: {report}");
+    }
+}
