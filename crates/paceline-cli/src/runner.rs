@@ -254,8 +254,10 @@ impl Runner {
 
     fn start(&mut self, row: Row, tries: Tries) {
         let (client, settings) = (self.client.clone(), Arc::clone(&self.settings));
+        let tally = Arc::clone(&self.tally);
         let tries = Tries { started: tries.started + 1, ..tries };
-        self.tasks.spawn(async move { (settings.run(&client, row, tries.started).await, tries) });
+        self.tasks
+            .spawn(async move { (settings.run(&client, &tally, row, tries.started).await, tries) });
     }
 
     /// Takes a finished row: writes it, or puts it back; says whether the run is over.
@@ -268,6 +270,9 @@ impl Runner {
             Err(error) if error.is_cancelled() => return Ok(None),
             Err(error) => return Err(UserError::usage("a row broke the program").cause(error)),
         };
+        if let Some(call) = &finished.last_call {
+            self.tally.taken(call);
+        }
         let Err(error) = &finished.result else {
             self.output.append(&finished.out_row(), self.origin)?;
             self.counts.done += 1;
@@ -369,8 +374,10 @@ impl Runner {
         }
         let drain = async {
             loop {
+                // A call that is settled is not in flight any more, and its answer may still be on
+                // the way here: it was paid for, and must not be lost.
                 let in_flight = self.client.limits().map_or(0, |limits| limits.in_flight);
-                if in_flight == 0 || self.tasks.is_empty() {
+                if (in_flight == 0 && !self.tally.is_owed()) || self.tasks.is_empty() {
                     return Ok(());
                 }
                 // A look now and then, because those that only wait never end.
