@@ -107,6 +107,13 @@ pub(crate) struct RunArgs {
     /// What the ledger calls this run's attempts
     #[arg(long, value_name = "NAME", requires = "ledger")]
     pub(crate) tag: Option<String>,
+    /// Where what was learned about calls is kept for the next run [default: the ledger or the output
+    /// with .estimator at its end]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) estimator: Option<PathBuf>,
+    /// Learn anew, and keep nothing of it
+    #[arg(long, conflicts_with = "estimator")]
+    pub(crate) no_estimator: bool,
     /// Write a summary for machines
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,

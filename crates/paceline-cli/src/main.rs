@@ -16,6 +16,7 @@ mod error;
 mod input;
 mod interrupts;
 mod journal;
+mod learned;
 mod output;
 mod pause;
 mod plan;

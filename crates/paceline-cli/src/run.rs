@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use paceline::budget::{Budgets, Record, SpendingCap};
+use paceline::budget::{Budgets, EstimatorState, Record, SpendingCap};
 use paceline::transport::ApiKey;
 use paceline::{Client, ClientBuilder, ErrorKind, PastCall, RetryPolicy};
 use paceline_core::LimitKey;
@@ -19,6 +19,7 @@ use crate::elsewhere::Elsewhere;
 use crate::error::{UserError, warn};
 use crate::input::{Input, InputOptions};
 use crate::journal::{Header, Journal, Past};
+use crate::learned;
 use crate::output::{Failed, Origin, Output};
 use crate::plan::Plan;
 use crate::row::Settings;
@@ -38,6 +39,8 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let base_url = server.as_ref().map_or_else(|| args.base_url.clone(), Server::base_url);
 
     let out = out_path(args);
+    let learned_at = learned::path(args, &out);
+    let learned = learned_at.as_deref().map(learned::load).transpose()?.flatten();
     let mut output = Output::open(&out, &input, origin)?;
     if failed_rows(args) == Failed::RunAgain {
         output.forget_failed()?;
@@ -57,7 +60,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let records = Account::new(journal, ledger.clone());
     let tally = Arc::new(Tally::new(records));
     let record = Arc::clone(&tally) as Arc<dyn Record>;
-    let client = client(args, &base_url, key, record, budgets)?;
+    let client = client(args, &base_url, key, record, budgets, learned)?;
     let plan = plan(args, &input, &output, &client, &settings)?;
     remember(&client, &past);
     confirm(args, &base_url, &plan, &client)?;
@@ -67,6 +70,9 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let planned = client.job(&plan.job);
     runner.watch(elsewhere, plan.job);
     let end = runner.run().await?;
+    if let Some(path) = &learned_at {
+        learned::save(path, &client);
+    }
     if let Some(ledger) = &ledger {
         account::close(ledger);
     }
@@ -143,6 +149,7 @@ fn client(
     key: ApiKey,
     record: Arc<dyn Record>,
     budgets: Budgets,
+    learned: Option<EstimatorState>,
 ) -> Result<Client, UserError> {
     let mut builder: ClientBuilder = Client::builder()
         .base_url(base_url)
@@ -152,6 +159,9 @@ fn client(
         .quota_share(args.quota_share)
         .max_in_flight(args.max_in_flight)
         .retry(RetryPolicy::default().may_bill_twice());
+    if let Some(state) = learned {
+        builder = builder.estimator_state(state);
+    }
     if let Some(profile) = args.profile {
         builder = builder.profile(profile.into());
     }
