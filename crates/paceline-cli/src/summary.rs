@@ -128,12 +128,7 @@ impl Summary {
             say("estimate", format!("input tokens off by {error:.1} % on average"));
         }
         say("cost", self.counts.cost.to_string());
-        if self.planned.calls > 0 {
-            say("planned", plan::in_short(&self.planned));
-        }
-        if self.planned.calls > 0 && self.left > 0 && self.estimates > 0 {
-            say("in all", format!("{}, by what was answered", plan::in_short(&self.learned)));
-        }
+        self.job().into_iter().for_each(|(name, what)| say(name, what));
         say("time", spoken(self.wall));
         if let Some(quota) = &self.quota {
             let used = match quota.used {
@@ -157,6 +152,19 @@ impl Summary {
             say("next", next);
         }
         text
+    }
+
+    /// What all of it was to come to; where some is left, also what it is to come to by now.
+    fn job(&self) -> Vec<(&'static str, String)> {
+        if self.planned.calls == 0 {
+            return Vec::new();
+        }
+        let mut lines = vec![("planned", plan::in_short(&self.planned))];
+        if self.left > 0 && self.estimates > 0 {
+            let now = format!("{}, by what was answered", plan::in_short(&self.learned));
+            lines.push(("in all", now));
+        }
+        lines
     }
 
     /// What to do now; nothing where all is done.
