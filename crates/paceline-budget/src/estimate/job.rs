@@ -215,7 +215,7 @@ mod tests {
         let call = call("How many legs have 7 spiders?");
         let mut chance = Chance(5);
         for (sigma, learned) in [(0.5, 20), (1.0, 5), (1.0, 20)] {
-            let (jobs, mut held) = (100, 0);
+            let (jobs, mut held) = (300, 0);
             for _ in 0..jobs {
                 // Somewhere within a factor of two of what is believed beforehand.
                 let middle = 400.0 * (chance.next() * 4_f64.ln() - 2_f64.ln()).exp();
