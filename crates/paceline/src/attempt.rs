@@ -111,7 +111,7 @@ impl Client {
                 let status = head.status;
                 reserved.head_received(status);
                 let headers = RateHeaders::parse(&head.headers, wall_now());
-                self.adopt(call, &headers);
+                reserved.adopt(&headers);
                 if status.is_success() {
                     F::finish(Opened { reserved, status, headers, body }).await
                 } else {
@@ -144,6 +144,7 @@ impl Client {
             cost: Money::from_ticks(upper(Dimension::Money).into()),
             sent: None,
             started: None,
+            number: None,
             demand,
         };
         // Another call may have met the end of it all while this one waited.
@@ -190,7 +191,7 @@ impl Client {
             .method(Method::POST)
             .uri(self.0.base.join(&call.path))
             .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json");
+            .header(ACCEPT, call.accept);
         if let Some(key) = &self.0.key {
             request = request.header(AUTHORIZATION, key.authorization());
         }

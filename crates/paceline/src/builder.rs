@@ -1,5 +1,6 @@
 //! How a client is put together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use paceline_budget::tiers::Tier;
 use paceline_budget::{Budgets, Estimator, EstimatorState, Price, Record, SpendingCap, Tokenizer};
-use paceline_core::Admission;
+use paceline_core::{Admission, ModelId};
 use paceline_limiter::tokio::SharedLimiter;
 use paceline_limiter::{Limiter, Profile};
 use paceline_transport::{ApiKey, BaseUrl, Transport};
@@ -15,6 +16,7 @@ use paceline_transport::{ApiKey, BaseUrl, Transport};
 use crate::client::{Client, Parts};
 use crate::discover::Ceilings;
 use crate::error::{Error, ErrorKind};
+use crate::learn::ServerRule;
 use crate::retry::RetryPolicy;
 
 /// Builds a [`Client`]. Every setting has a default; without any, the client calls
@@ -27,6 +29,7 @@ pub struct ClientBuilder {
     admission: Option<Arc<dyn Admission>>,
     record: Option<Arc<dyn Record>>,
     profile: Option<Profile>,
+    learned: BTreeMap<ModelId, ServerRule>,
     delay: Option<Duration>,
     rps: Option<NonZeroU64>,
     rpm: Option<NonZeroU64>,
@@ -89,6 +92,18 @@ impl ClientBuilder {
     #[must_use]
     pub const fn profile(mut self, profile: Profile) -> Self {
         self.profile = Some(profile);
+        self
+    }
+
+    /// What an earlier client [had learned](Client::learned) of the server's rules. Default: nothing.
+    ///
+    /// Where no profile was named and the host is neither xAI's nor on loopback, the tokens of a model
+    /// are kept by [`Profile::Smooth`] until it is clear that the server counts them when a call is
+    /// over; then by [`Profile::Grok`], which uses several times as much of the quota where calls are
+    /// long.
+    #[must_use]
+    pub fn learned(mut self, rules: BTreeMap<ModelId, ServerRule>) -> Self {
+        self.learned = rules;
         self
     }
 
@@ -317,6 +332,9 @@ impl ClientBuilder {
             transport,
             admission,
             limiter,
+            // Whoever names a profile keeps it.
+            open_profile: (self.profile.is_none() && !is_known).then_some(delay),
+            learned: self.learned,
             record: self.record,
             ceilings,
             in_flight: self.in_flight,

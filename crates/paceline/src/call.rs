@@ -8,7 +8,7 @@ use paceline_core::{Caller, Tag};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::request::{Chat, JsonCall};
+use crate::request::{Chat, JsonCall, Responses};
 
 /// A call, ready to be sent any number of times.
 pub(crate) struct Call {
@@ -20,7 +20,11 @@ pub(crate) struct Call {
     pub(crate) shape: CallShape,
     pub(crate) tag: Option<Tag>,
     pub(crate) caller: Option<Caller>,
+    /// The cap on its output tokens, where it has one.
+    pub(crate) cap: Option<u64>,
     pub(crate) usage: UsageAt,
+    /// The type of answer that is asked for.
+    pub(crate) accept: &'static str,
 }
 
 /// Where an answer tells its usage.
@@ -40,8 +44,31 @@ impl Call {
             shape,
             tag: chat.tag_name().cloned(),
             caller: chat.caller_name().cloned(),
+            cap: chat.cap(),
             usage,
+            accept: JSON,
         })
+    }
+
+    pub(crate) fn responses(client: &Client, ask: &Responses) -> Result<Self, Error> {
+        Ok(Self {
+            name: client.name(ask.name()),
+            operation: "chat",
+            path: "responses".to_owned(),
+            body: json(ask.body())?,
+            shape: ask.shape(client.tokenizer()),
+            tag: ask.tag_name().cloned(),
+            caller: ask.caller_name().cloned(),
+            cap: ask.cap(),
+            usage: UsageAt::Chat,
+            accept: JSON,
+        })
+    }
+
+    /// The same, answered by a stream of events.
+    pub(crate) fn streamed(mut self) -> Self {
+        self.accept = "text/event-stream";
+        self
     }
 
     pub(crate) fn json(client: &Client, call: &JsonCall) -> Result<Self, Error> {
@@ -54,7 +81,9 @@ impl Call {
             shape: call.shape(client.tokenizer()),
             tag: call.tag.clone(),
             caller: call.caller.clone(),
+            cap: None,
             usage,
+            accept: JSON,
         })
     }
 }
@@ -64,3 +93,5 @@ fn json(value: &impl serde::Serialize) -> Result<Bytes, Error> {
         .map_err(|error| Error::new(ErrorKind::Settings, "the body is no JSON").because(error))?;
     Ok(Bytes::from(bytes))
 }
+
+const JSON: &str = "application/json";

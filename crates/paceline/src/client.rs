@@ -3,6 +3,7 @@
 //! It composes; the rules live in the crates below. Invariant: every call that was admitted is
 //! settled or cancelled exactly once, on every way out, a dropped future included.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::pin::pin;
@@ -15,8 +16,8 @@ use paceline_budget::{
     Room, SpendingCap, Standing, Tokenizer, tiers,
 };
 use paceline_core::{
-    Actual, Admission, Amount, Caller, Demand, Dimension, LimitKey, ModelId, Money, Observation,
-    Quota, Receipt, Refusal, Tag, UnixMillis,
+    Actual, Admission, Amount, Caller, Demand, Dimension, Instant, LimitKey, ModelId, Money,
+    Observation, Quota, Receipt, Refusal, Tag, UnixMillis,
 };
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
@@ -30,10 +31,12 @@ use crate::call::Call;
 use crate::discover::{Ceilings, Discover};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Events, Told};
+use crate::learn::{Models, ServerRule};
 use crate::permit::Permit;
 use crate::reply::Reply;
-use crate::request::{Chat, JsonCall};
+use crate::request::{Chat, JsonCall, Responses};
 use crate::retry::{RetryBudget, RetryPolicy};
+use crate::stream::{ReplyStream, Streamed};
 
 /// A client that uses all of a quota and none beyond it. Clones are cheap and share everything.
 ///
@@ -61,7 +64,12 @@ pub(crate) struct Inner {
     pub(crate) key: Option<ApiKey>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) admission: Arc<dyn Admission>,
-    limiter: Option<SharedLimiter>,
+    pub(crate) limiter: Option<SharedLimiter>,
+    /// The delay bound of limits whose profile may follow what is learned of the server.
+    pub(crate) open_profile: Option<Duration>,
+    pub(crate) learning: Mutex<Models>,
+    /// One moment on the admission's clock and on the wall's.
+    pub(crate) began: (Instant, UnixMillis),
     pub(crate) record: Option<Arc<dyn Record>>,
     pub(crate) retry: RetryPolicy,
     pub(crate) retry_budget: Mutex<RetryBudget>,
@@ -90,6 +98,8 @@ pub(crate) struct Parts {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) limiter: Option<SharedLimiter>,
+    pub(crate) open_profile: Option<Duration>,
+    pub(crate) learned: BTreeMap<ModelId, ServerRule>,
     pub(crate) record: Option<Arc<dyn Record>>,
     pub(crate) ceilings: Ceilings,
     pub(crate) in_flight: Option<NonZeroU64>,
@@ -141,8 +151,11 @@ impl Client {
             base: parts.base,
             key: parts.key,
             transport: parts.transport,
+            began: (parts.admission.now(), wall_now()),
             admission: parts.admission,
             limiter: parts.limiter,
+            open_profile: parts.open_profile,
+            learning: Mutex::new(Models::from_rules(parts.learned)),
             record: parts.record,
             retry: parts.retry,
             retry_budget: Mutex::new(RetryBudget::new()),
@@ -183,6 +196,41 @@ impl Client {
     pub async fn chat(&self, chat: &Chat) -> Result<Reply, Error> {
         let call = Call::chat(self, chat)?;
         self.run::<Whole>(Arc::new(call)).await
+    }
+
+    /// Sends a chat when its turn has come, and shows the answer as it comes. Usage is asked for in the
+    /// stream (`stream_options.include_usage`).
+    ///
+    /// Returns with the first output: what the server refuses before that is tried again by the
+    /// [`RetryPolicy`], what breaks later is not.
+    ///
+    /// # Errors
+    /// [`Error`]; its [`kind`](Error::kind) says what was retried before.
+    ///
+    /// # Cancel safety
+    /// As [`Client::chat`], until an answer begins; then as [`ReplyStream`] says.
+    pub async fn chat_stream(&self, chat: &Chat) -> Result<ReplyStream, Error> {
+        let call = Call::chat(self, &chat.streaming())?;
+        self.run::<Streamed>(Arc::new(call.streamed())).await
+    }
+
+    /// Sends a call to `/v1/responses` when its turn has come. Errors and cancel safety as
+    /// [`Client::chat`].
+    ///
+    /// # Errors
+    /// As [`Client::chat`].
+    pub async fn respond(&self, ask: &Responses) -> Result<Reply, Error> {
+        let call = Call::responses(self, ask)?;
+        self.run::<Whole>(Arc::new(call)).await
+    }
+
+    /// The same, and shows the answer as it comes; see [`Client::chat_stream`].
+    ///
+    /// # Errors
+    /// As [`Client::chat_stream`].
+    pub async fn respond_stream(&self, ask: &Responses) -> Result<ReplyStream, Error> {
+        let call = Call::responses(self, &ask.streaming())?;
+        self.run::<Streamed>(Arc::new(call.streamed())).await
     }
 
     /// Sends a JSON call to any endpoint when its turn has come. Errors and cancel safety as
@@ -295,7 +343,7 @@ impl Client {
     /// Admits nothing any more. What is in flight goes on to its end; what waits waits for ever,
     /// and may be dropped.
     pub fn close(&self) {
-        self.0.admission.pause(&LimitKey::All, None, paceline_core::Instant::MAX);
+        self.0.admission.pause(&LimitKey::All, None, Instant::MAX);
     }
 
     /// Counts a call of the past in the limits of its model, and in no budget. Does nothing with an
@@ -450,9 +498,14 @@ impl Client {
         self.tell(&changes);
     }
 
-    pub(crate) fn learn_limits(&self, learn: impl FnOnce(&mut Discover) -> Vec<Observation>) {
+    /// Takes in what was learned of limits; whether that changed any.
+    pub(crate) fn learn_limits(
+        &self,
+        learn: impl FnOnce(&mut Discover) -> Vec<Observation>,
+    ) -> bool {
         let changes = learn(&mut lock(&self.0.discover));
         self.tell(&changes);
+        !changes.is_empty()
     }
 
     fn tell(&self, changes: &[Observation]) {

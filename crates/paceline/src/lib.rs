@@ -28,8 +28,8 @@
 //! | part | holds |
 //! |---|---|
 //! | [`Client`], [`ClientBuilder`] | calls, estimates, limits |
-//! | [`Chat`], [`JsonCall`], [`Path`] | what can be asked |
-//! | [`Reply`], [`Error`], [`ErrorKind`] | what comes back |
+//! | [`Chat`], [`Responses`], [`JsonCall`], [`Path`] | what can be asked |
+//! | [`Reply`], [`ReplyStream`], [`Error`], [`ErrorKind`] | what comes back |
 //! | [`Permit`] | the middle alone, around somebody else's client |
 //! | [`Event`], [`Events`] | what happens, for whoever watches |
 //! | [`RetryPolicy`] | what is tried again, by this layer alone |
@@ -40,12 +40,14 @@
 //! | `tower` | no | `tower::PacedLayer`: another client's requests wait for their turn |
 //! | `async-openai` | no | a service for `async-openai` |
 //! | `blocking` | no | `blocking::Client`, for scripts and threads |
+//! | `futures-core` | no | [`ReplyStream`] is a `Stream` of that crate |
 //! | `metrics` | no | counters and histograms of the `metrics` crate |
 //! | `mock` | no | `paceline_transport::mock` for tests of your program |
 //!
-//! It does not stream yet, shares no quota between processes, and never retries around the
+//! It shares no quota between processes, and never retries around the
 //! limits.
 
+mod adopt;
 mod attempt;
 #[cfg(feature = "blocking")]
 pub mod blocking;
@@ -58,11 +60,13 @@ mod error;
 mod event;
 #[cfg(feature = "tower")]
 mod in_flight;
+mod learn;
 mod permit;
 mod reply;
 mod request;
 mod retry;
 mod shape;
+mod stream;
 #[cfg(feature = "tower")]
 pub mod tower;
 
@@ -70,14 +74,16 @@ pub use builder::{ClientBuilder, XAI_BASE_URL, XAI_KEY_VARIABLE};
 pub use client::{Client, PastCall};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind, Events};
+pub use learn::{CountedAt, ServerRule, WindowShape};
 pub use paceline_budget as budget;
 pub use paceline_core as core;
 pub use paceline_limiter as limiter;
 pub use paceline_transport as transport;
 pub use permit::Permit;
 pub use reply::Reply;
-pub use request::{Chat, JsonCall, Path};
+pub use request::{Chat, JsonCall, Path, Responses};
 pub use retry::RetryPolicy;
+pub use stream::ReplyStream;
 
 /// The examples of the READMEs, compiled.
 #[cfg(all(doctest, feature = "reqwest"))]

@@ -1,10 +1,14 @@
-//! What can be asked: a chat, or any JSON endpoint.
+//! What can be asked: a chat, a response, or any JSON endpoint.
 
 use paceline_budget::{CallShape, CapRule, Endpoint, OutputKey, Tokenizer, tiers};
 use paceline_core::{Caller, ModelId, Tag};
 use serde_json::{Map, Value, json};
 
 use crate::shape::Shape;
+
+mod responses;
+
+pub use responses::Responses;
 
 /// A chat completion. Fields that pacing does not need go through unchanged.
 ///
@@ -144,18 +148,32 @@ impl Chat {
         CallShape::new(model, features).output(output)
     }
 
+    /// The same, answered by a stream that tells its usage at the end.
+    pub(crate) fn streaming(&self) -> Self {
+        let mut chat = self.clone().field("stream", true);
+        let options = chat.body.entry("stream_options").or_insert_with(|| json!({}));
+        if let Value::Object(options) = options {
+            options.insert("include_usage".to_owned(), Value::Bool(true));
+        }
+        chat
+    }
+
+    /// The cap on its output tokens.
+    pub(crate) fn cap(&self) -> Option<u64> {
+        let number = |field: &str| self.body.get(field).and_then(Value::as_u64);
+        number("max_completion_tokens").or_else(|| number("max_tokens"))
+    }
+
     /// What the length of its answer depends on.
     fn output(&self, model: &ModelId) -> OutputKey {
-        let number = |field: &str| self.body.get(field).and_then(Value::as_u64);
         let mut key = tagged(self.tag.as_ref());
         if let Some(effort) = self.body.get("reasoning_effort").and_then(Value::as_str) {
             key = key.effort(effort);
         }
-        let Some(cap) = number("max_completion_tokens").or_else(|| number("max_tokens")) else {
-            return key;
-        };
+        let Some(cap) = self.cap() else { return key };
         // Calls of tools come on top of a cap, and every choice has its own.
-        let is_plain = number("n").unwrap_or(1) == 1 && !self.body.contains_key("tools");
+        let choices = self.body.get("n").and_then(Value::as_u64);
+        let is_plain = choices.unwrap_or(1) == 1 && !self.body.contains_key("tools");
         let rule = if is_plain { CapRule::of(model) } else { CapRule::VisibleOnly };
         key.cap(cap, rule)
     }

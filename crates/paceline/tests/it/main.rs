@@ -5,8 +5,10 @@ mod account;
 mod blocking;
 mod budgets;
 mod events;
+mod learned;
 mod money;
 mod shape;
+mod streams;
 #[cfg(feature = "async-openai")]
 mod tower;
 
