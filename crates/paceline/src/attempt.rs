@@ -27,7 +27,7 @@ mod reserved;
 
 #[cfg(feature = "tower")]
 pub(crate) use answer::ANSWER_CAP;
-pub(crate) use answer::Whole;
+pub(crate) use answer::{Whole, said_cost};
 pub(crate) use refusal::ERROR_CAP;
 pub(crate) use reserved::Reserved;
 
@@ -159,7 +159,7 @@ impl Client {
         let asked = Instant::now();
         // The line is never closed, so this only ever waits.
         let _place = self.0.line.acquire().await.ok();
-        let demand = self.demand_of(&call.shape, call.tag.as_ref(), call.caller.as_ref())?;
+        let demand = self.demand_of(call.asking())?;
         let of = Some((call, attempt));
         self.0.told.tell(of, || estimated(&demand));
         let receipt = self.admitted(&demand, || self.0.told.tell(of, || EventKind::Queued)).await?;

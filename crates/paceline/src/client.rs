@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use paceline_budget::{
-    Accuracy, Budgets, CallShape, Estimate, Estimator, EstimatorState, Price, PriceTable, Record,
-    Room, SpendingCap, Standing, Tokenizer, tiers,
+    Accuracy, Budgets, Estimate, Estimator, EstimatorState, Price, PriceTable, Record, Room,
+    SpendingCap, Standing, Tokenizer, tiers,
 };
 use paceline_core::{
-    Actual, Admission, Amount, Caller, Demand, Dimension, Instant, LimitKey, ModelId, Money,
-    Observation, Quota, Receipt, Refusal, Tag, UnixMillis,
+    Actual, Admission, Amount, Demand, Dimension, Instant, LimitKey, ModelId, Money, Observation,
+    Quota, Receipt, Refusal, UnixMillis,
 };
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
@@ -28,6 +28,7 @@ use crate::attempt::Whole;
 use crate::budgets::Keeper;
 use crate::builder::ClientBuilder;
 use crate::call::Call;
+use crate::demand::Asking;
 use crate::discover::{Ceilings, Discover};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Events, Told};
@@ -37,6 +38,7 @@ use crate::reply::Reply;
 use crate::request::{Chat, JsonCall, Responses};
 use crate::retry::{RetryBudget, RetryPolicy};
 use crate::stream::{ReplyStream, Streamed};
+use crate::terms::AskedTerms;
 
 /// A client that uses all of a quota and none beyond it. Clones are cheap and share everything.
 ///
@@ -274,7 +276,9 @@ impl Client {
     /// has no price.
     pub fn demand(&self, chat: &Chat) -> Result<Demand, Error> {
         let shape = chat.shape(self.tokenizer());
-        self.demand_of(&shape, chat.tag_name(), chat.caller_name())
+        let terms = AskedTerms::of(chat.body(), &self.0.base);
+        let (tag, caller) = (chat.tag_name(), chat.caller_name());
+        self.demand_of(Asking { shape: &shape, tag, caller, terms: &terms })
     }
 
     /// The price of a model, if it is known.
@@ -374,46 +378,6 @@ impl Client {
         }
     }
 
-    pub(crate) fn demand_of(
-        &self,
-        shape: &CallShape,
-        tag: Option<&Tag>,
-        caller: Option<&Caller>,
-    ) -> Result<Demand, Error> {
-        self.know(shape.model());
-        let estimate = lock(&self.0.estimator).estimate(shape);
-        let (input, output) = (estimate.input(), estimate.output());
-        let demand = Demand::call(estimate.total())
-            .with(Dimension::InputTokens, input)
-            .with(Dimension::OutputTokens, output)
-            .completes(estimate.completion())
-            .model(shape.model().clone());
-        let demand = match tag {
-            Some(tag) => demand.tag(tag.clone()),
-            None => demand,
-        };
-        let demand = match caller {
-            Some(caller) => demand.caller(caller.clone()),
-            None => demand,
-        };
-        match self.price(shape.model()) {
-            Some(price) => {
-                let cost = |input, output| price.cost_of(input, output).as_amount();
-                let mean = cost(input.expected_amount(), output.expected_amount());
-                let most = cost(input.upper_amount(), output.upper_amount());
-                Ok(demand.with(Dimension::Money, Amount::expected(mean).upper(most)))
-            }
-            None if self.0.has_cap || self.needs_price(&demand) => Err(Error::new(
-                ErrorKind::Settings,
-                format!(
-                    "model {} has no known price, so a spending cap or budget can't be kept",
-                    shape.model()
-                ),
-            )),
-            None => Ok(demand),
-        }
-    }
-
     /// Waits until the limits and the budgets admit a demand.
     pub(crate) async fn admitted(
         &self,
@@ -488,12 +452,12 @@ impl Client {
         self.tell(&changes);
     }
 
-    fn needs_price(&self, demand: &Demand) -> bool {
-        lock(&self.0.budgets).needs_price(demand, wall_now())
+    pub(crate) fn needs_price(&self, demand: &Demand) -> bool {
+        self.0.has_cap || lock(&self.0.budgets).needs_price(demand, wall_now())
     }
 
     /// Sees to it that a model's limits are in force.
-    fn know(&self, model: &ModelId) {
+    pub(crate) fn know(&self, model: &ModelId) {
         let changes = lock(&self.0.discover).first_call(model);
         self.tell(&changes);
     }

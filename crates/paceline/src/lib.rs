@@ -55,6 +55,7 @@ mod budgets;
 mod builder;
 mod call;
 mod client;
+mod demand;
 mod discover;
 mod error;
 mod event;
@@ -67,6 +68,7 @@ mod request;
 mod retry;
 mod shape;
 mod stream;
+mod terms;
 #[cfg(feature = "tower")]
 pub mod tower;
 

@@ -2,9 +2,10 @@
 
 use paceline::budget::{Budget, Budgets, Period};
 use paceline::core::{Dimension, Money};
+use paceline::transport::ApiKey;
 use paceline::transport::mock::{Answer, MockTransport};
 use paceline::{Client, ErrorKind, JsonCall, Path};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{chat, mocked};
 
@@ -50,4 +51,63 @@ async fn a_content_refusal_of_responses_costs_its_fee_at_least() {
     client.json(&call).await.expect_err("a violation");
     // Five cents; so short a call reserves less.
     assert_eq!(spent(&client), 500_000_000);
+}
+
+const LISTED: u64 = 131 * 12_500 + 9 * 25_000;
+
+fn answer(more: &Value) -> String {
+    let mut answer = json!({ "choices": [], "usage":
+        { "prompt_tokens": 131, "completion_tokens": 9, "total_tokens": 140 } });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        if name == "service_tier" {
+            answer[name] = value.clone();
+        } else {
+            answer["usage"][name] = value.clone();
+        }
+    }
+    answer.to_string()
+}
+
+/// What a chat with these fields reserves, and what it costs by what the answer says beside its tokens.
+async fn priced(host: &str, asked: &Value, said: &Value) -> (u64, u64) {
+    let transport = MockTransport::new().answer(200, answer(said));
+    let key = ApiKey::new("xai-0123456789").expect("legal");
+    let builder = Client::builder().base_url(format!("https://{host}/v1")).api_key(key);
+    let client = builder.transport(transport).budgets(a_dollar()).build().expect("legal settings");
+    let fields = asked.as_object().into_iter().flatten();
+    let chat = fields.fold(chat(), |chat, (name, value)| chat.field(name, value.clone()));
+    let demand = client.demand(&chat).expect("a known price");
+    let reserved = demand.amount(Dimension::Money).expect("a known price").upper_amount();
+    let cost = client.chat(&chat).await.expect("an answer").cost().expect("a known price");
+    assert_eq!(spent(&client), cost.as_amount());
+    (reserved, cost.as_amount())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_reserved_on_the_terms_it_asks_and_billed_on_those_of_the_answer() {
+    let plain = json!({});
+    let (base, cost) = priced("api.x.ai", &plain, &plain).await;
+    assert_eq!(cost, LISTED);
+    let priority = json!({ "service_tier": "priority" });
+    assert_eq!(priced("api.x.ai", &priority, &priority).await, (2 * base, 2 * LISTED));
+    // What counts is the tier that was applied.
+    let default = json!({ "service_tier": "default" });
+    assert_eq!(priced("api.x.ai", &priority, &default).await, (2 * base, LISTED));
+    let tenth = |ticks: u64| ticks + ticks.div_ceil(10);
+    assert_eq!(priced("us.api.x.ai", &plain, &plain).await, (tenth(base), tenth(LISTED)));
+    // Twenty sources at $25 for 1,000, and twice the price of tokens.
+    let searched = json!({ "service_tier": "priority", "num_sources_used": 20 });
+    let (_, cost) = priced("api.x.ai", &plain, &searched).await;
+    assert_eq!(cost, 2 * LISTED + 20 * 250_000_000);
+    let tools = json!({ "tools": [{ "type": "web_search" }], "max_turns": 4 });
+    let text_alone = json!({ "tools": [{ "type": "web_sauce" }], "max_turns": 4 });
+    let counted = json!({ "server_side_tool_usage_details": { "web_search_calls": 3 } });
+    let (text, _) = priced("api.x.ai", &text_alone, &plain).await;
+    let (reserved, cost) = priced("api.x.ai", &tools, &counted).await;
+    assert!(reserved.abs_diff(text + 4 * 50_000_000) < base / 4, "{reserved} and {text}");
+    assert_eq!(cost, LISTED + 3 * 50_000_000);
+    // The server's own sum has all of that in it.
+    let said =
+        json!({ "service_tier": "priority", "num_sources_used": 20, "cost_in_usd_ticks": 77 });
+    assert_eq!(priced("api.x.ai", &plain, &said).await.1, 77);
 }
