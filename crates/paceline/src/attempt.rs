@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use crate::call::Call;
+use crate::call::{Call, JSON};
 use crate::client::{Client, lock, wall_now};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -187,15 +187,26 @@ impl Client {
     }
 
     fn request(&self, call: &Call) -> Result<Request<Bytes>, Error> {
+        self.request_to(Method::POST, &call.path, call.body.clone(), call.accept)
+    }
+
+    /// A request to a path below the base address, with the key.
+    pub(crate) fn request_to(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        accept: &'static str,
+    ) -> Result<Request<Bytes>, Error> {
         let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(self.0.base.join(&call.path))
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, call.accept);
+            .method(method)
+            .uri(self.0.base.join(path))
+            .header(CONTENT_TYPE, JSON)
+            .header(ACCEPT, accept);
         if let Some(key) = &self.0.key {
             request = request.header(AUTHORIZATION, key.authorization());
         }
-        request.body(call.body.clone()).map_err(|error| {
+        request.body(body).map_err(|error| {
             Error::new(ErrorKind::Settings, "the request can't be made").because(error)
         })
     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paceline_budget::tiers::Tier;
-use paceline_budget::{Budgets, Estimator, EstimatorState, Price, Record, SpendingCap, Tokenizer};
+use paceline_budget::{
+    Budgets, Estimator, EstimatorState, Price, PriceTable, Record, SpendingCap, Tokenizer,
+};
 use paceline_core::{Admission, ModelId};
 use paceline_limiter::tokio::SharedLimiter;
 use paceline_limiter::{Limiter, Profile};
@@ -39,6 +41,7 @@ pub struct ClientBuilder {
     tier: Tier,
     cap: Option<SpendingCap>,
     budgets: Budgets,
+    prices: Option<PriceTable>,
     price: Option<Price>,
     tokenizer: Option<Arc<dyn Tokenizer>>,
     estimator: Option<EstimatorState>,
@@ -205,6 +208,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Prices by model. Default: the table that ships with this version, which
+    /// [`Client::refresh_prices`] brings up to date.
+    #[must_use]
+    pub fn prices(mut self, prices: PriceTable) -> Self {
+        self.prices = Some(prices);
+        self
+    }
+
     /// The price of every model, in place of the table's.
     #[must_use]
     pub const fn price(mut self, price: Price) -> Self {
@@ -340,6 +351,7 @@ impl ClientBuilder {
             in_flight: self.in_flight,
             cap: self.cap,
             budgets: self.budgets,
+            prices: self.prices.unwrap_or_else(PriceTable::builtin),
             price: self.price,
             tokenizer: self.tokenizer,
             estimator,

@@ -115,4 +115,4 @@ fn json(value: &impl serde::Serialize) -> Result<Bytes, Error> {
     Ok(Bytes::from(bytes))
 }
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";

@@ -77,7 +77,7 @@ pub(crate) struct Inner {
     pub(crate) retry_budget: Mutex<RetryBudget>,
     pub(crate) estimator: Mutex<Estimator>,
     discover: Mutex<Discover>,
-    prices: PriceTable,
+    pub(crate) prices: Mutex<PriceTable>,
     price: Option<Price>,
     tokenizer: Option<Arc<dyn Tokenizer>>,
     has_cap: bool,
@@ -107,6 +107,7 @@ pub(crate) struct Parts {
     pub(crate) in_flight: Option<NonZeroU64>,
     pub(crate) cap: Option<SpendingCap>,
     pub(crate) budgets: Budgets,
+    pub(crate) prices: PriceTable,
     pub(crate) price: Option<Price>,
     pub(crate) tokenizer: Option<Arc<dyn Tokenizer>>,
     pub(crate) estimator: Estimator,
@@ -163,7 +164,7 @@ impl Client {
             retry_budget: Mutex::new(RetryBudget::new()),
             estimator: Mutex::new(parts.estimator),
             discover: Mutex::new(Discover::new(parts.ceilings)),
-            prices: PriceTable::builtin(),
+            prices: Mutex::new(parts.prices),
             price: parts.price,
             tokenizer: parts.tokenizer,
             has_cap: parts.cap.is_some(),
@@ -283,7 +284,7 @@ impl Client {
 
     /// The price of a model, if it is known.
     pub fn price(&self, model: &ModelId) -> Option<Price> {
-        self.0.price.or_else(|| self.0.prices.price(model))
+        self.0.price.or_else(|| lock(&self.0.prices).price(model))
     }
 
     /// The state of every limit; `None` with an admission that is not ours.

@@ -48,6 +48,7 @@
 //! limits.
 
 mod adopt;
+mod ask;
 mod attempt;
 #[cfg(feature = "blocking")]
 pub mod blocking;
@@ -63,6 +64,7 @@ mod event;
 mod in_flight;
 mod learn;
 mod permit;
+mod prices;
 mod reply;
 mod request;
 mod retry;
@@ -82,6 +84,7 @@ pub use paceline_core as core;
 pub use paceline_limiter as limiter;
 pub use paceline_transport as transport;
 pub use permit::Permit;
+pub use prices::{PriceList, PriceProblem};
 pub use reply::Reply;
 pub use request::{Chat, JsonCall, Path, Responses};
 pub use retry::RetryPolicy;
