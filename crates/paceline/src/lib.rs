@@ -42,6 +42,8 @@
 //! | `blocking` | no | `blocking::Client`, for scripts and threads |
 //! | `futures-core` | no | [`ReplyStream`] is a `Stream` of that crate |
 //! | `metrics` | no | counters and histograms of the `metrics` crate |
+//! | `tiktoken` | no | [`budget`]`::O200k`, a public tokenizer for [`ClientBuilder::tokenizer`] |
+//! | `kitoken` | no | [`budget`]`::FileTokenizer`, one that you have as a file; needs Rust 1.92 |
 //! | `mock` | no | `paceline_transport::mock` for tests of your program |
 //!
 //! It shares no quota between processes, and never retries around the
@@ -71,6 +73,7 @@ mod retry;
 mod shape;
 mod stream;
 mod terms;
+mod tokenize;
 #[cfg(feature = "tower")]
 pub mod tower;
 

@@ -23,6 +23,7 @@ pub struct Chat {
     name: Option<String>,
     tag: Option<Tag>,
     caller: Option<Caller>,
+    text_tokens: Option<u64>,
 }
 
 /// A call to any endpoint that takes and answers JSON.
@@ -44,13 +45,13 @@ impl Chat {
         let mut body = Map::new();
         body.insert("model".to_owned(), Value::from(model.as_str()));
         body.insert("messages".to_owned(), Value::Array(Vec::new()));
-        Self { body, name: None, tag: None, caller: None }
+        Self { body, name: None, tag: None, caller: None, text_tokens: None }
     }
 
     /// A chat with this whole request body, as the API takes it. `None` where it lacks a model.
     pub fn from_body(body: Map<String, Value>) -> Option<Self> {
         body.get("model")?.as_str()?;
-        Some(Self { body, name: None, tag: None, caller: None })
+        Some(Self { body, name: None, tag: None, caller: None, text_tokens: None })
     }
 
     /// With one more message of the system.
@@ -119,6 +120,16 @@ impl Chat {
         self
     }
 
+    /// With the tokens of all its texts, as the server's own tokenizer counts them. The estimate of its
+    /// input is not below that, and what is framed and hidden beside is learned on top, together with
+    /// what the client's [tokenizer](crate::ClientBuilder::tokenizer) is off by: use one of the two with
+    /// a model. Default: not known. [`Client::counted`](crate::Client::counted) asks for it.
+    #[must_use]
+    pub const fn text_tokens(mut self, tokens: u64) -> Self {
+        self.text_tokens = Some(tokens);
+        self
+    }
+
     /// The request body.
     pub const fn body(&self) -> &Map<String, Value> {
         &self.body
@@ -142,10 +153,15 @@ impl Chat {
 
     /// What its size depends on.
     pub(crate) fn shape(&self, tokenizer: Option<&dyn Tokenizer>) -> CallShape {
-        let features = Shape::new(tokenizer).chat(&self.body);
         let model = tiers::canonical(&self.model());
         let output = self.output(&model);
-        CallShape::new(model, features).output(output)
+        let Some(tokens) = self.text_tokens else {
+            let features = Shape::new(tokenizer).chat(&self.body);
+            return CallShape::new(model, features).output(output);
+        };
+        let mut features = Shape::new(None).chat(&self.body);
+        features.add_borrowed(tokens);
+        CallShape::new(model, features).output(output).at_least(tokens)
     }
 
     /// The same, answered by a stream that tells its usage at the end.

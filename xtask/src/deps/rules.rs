@@ -61,7 +61,7 @@ pub(super) const RULES: &[Rule] = &[
         ours_in_tests: NONE,
         always: &["serde", "thiserror"],
         by_default: NONE,
-        on_request: &["tiktoken-rs"],
+        on_request: &["kitoken", "tiktoken-rs"],
     },
     Rule {
         // SQLite's only home. The facade knows the seam `Record` and not this crate.
