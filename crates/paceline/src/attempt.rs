@@ -157,8 +157,9 @@ impl Client {
     /// that it is reserved with what the answers before it have taught.
     async fn admit(&self, call: &Call, attempt: u32) -> Result<(Receipt, Demand), Error> {
         let asked = Instant::now();
-        // The line is never closed, so this only ever waits.
-        let _place = self.0.line.acquire().await.ok();
+        let line = self.0.lines.of(call.shape.model());
+        // A line is never closed, so this only ever waits.
+        let _place = line.acquire().await.ok();
         let demand = self.demand_of(call.asking())?;
         let of = Some((call, attempt));
         self.0.told.tell(of, || estimated(&demand));

@@ -22,7 +22,6 @@ use paceline_core::{
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
 use paceline_transport::{ApiKey, BaseUrl, Transport};
-use tokio::sync::Semaphore;
 
 use crate::attempt::Whole;
 use crate::budgets::Keeper;
@@ -33,6 +32,7 @@ use crate::discover::{Ceilings, Discover};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Events, Told};
 use crate::learn::{Models, ServerRule};
+use crate::line::Lines;
 use crate::permit::Permit;
 use crate::reply::Reply;
 use crate::request::{Chat, JsonCall, Responses};
@@ -85,8 +85,8 @@ pub(crate) struct Inner {
     /// Why nothing more may be sent, once that is known.
     pub(crate) told: Told,
     pub(crate) stopped: Mutex<Option<(ErrorKind, String)>>,
-    /// Who may stand in the admission's queue; first come, first served.
-    pub(crate) line: Semaphore,
+    /// Who may stand in the admission's queue.
+    pub(crate) lines: Lines,
     /// Refusals for the rate since the last good answer.
     pub(crate) refusals: AtomicU64,
     /// Tells the names that this client gives from those of others on the same record.
@@ -171,7 +171,7 @@ impl Client {
             budgets: Mutex::new(Keeper::new(parts.budgets, parts.cap.as_ref())),
             told: Told::default(),
             stopped: Mutex::new(None),
-            line: Semaphore::new(IN_LINE),
+            lines: Lines::default(),
             refusals: AtomicU64::new(0),
             own: rand::random_range(0..1 << 48),
             calls: AtomicU64::new(0),
@@ -505,8 +505,6 @@ impl fmt::Debug for Client {
 
 /// Who waits looks at the budgets so often at least: the wall clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// Calls that wait with an estimate made; all others wait without one.
-const IN_LINE: usize = 4;
 
 /// Locks what no panic leaves in a wrong state.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -30,6 +30,7 @@
 //! | [`Client`], [`ClientBuilder`] | calls, estimates, limits |
 //! | [`Chat`], [`Responses`], [`JsonCall`], [`Path`] | what can be asked |
 //! | [`Reply`], [`ReplyStream`], [`Error`], [`ErrorKind`] | what comes back |
+//! | [`PriceList`] | what the server says that its models cost |
 //! | [`Permit`] | the middle alone, around somebody else's client |
 //! | [`Event`], [`Events`] | what happens, for whoever watches |
 //! | [`RetryPolicy`] | what is tried again, by this layer alone |
@@ -65,6 +66,7 @@ mod event;
 #[cfg(feature = "tower")]
 mod in_flight;
 mod learn;
+mod line;
 mod permit;
 mod prices;
 mod reply;
