@@ -25,9 +25,7 @@ mod answer;
 mod refusal;
 mod reserved;
 
-#[cfg(feature = "tower")]
-pub(crate) use answer::ANSWER_CAP;
-pub(crate) use answer::{Whole, said_cost};
+pub(crate) use answer::{ANSWER_CAP, Whole, said_cost};
 pub(crate) use refusal::ERROR_CAP;
 pub(crate) use reserved::Reserved;
 
