@@ -80,6 +80,7 @@ impl Reserved {
 
     /// A good answer that was not seen is over: what it used is counted, on the terms that were reserved.
     /// Returns what it cost, where that is known.
+    #[cfg(feature = "tower")]
     pub(crate) fn settled(&mut self, status: StatusCode, usage: Option<Usage>) -> Option<Money> {
         let terms = self.call.terms.most;
         self.settled_on(status, usage, Ending::Answered, &terms)
