@@ -51,12 +51,14 @@ pub struct CallShape {
     endpoint: Endpoint,
     features: Features,
     output: OutputKey,
+    /// Tokens that its input has at least.
+    least: u64,
 }
 
 impl CallShape {
     /// A chat call to a model.
     pub fn new(model: ModelId, features: Features) -> Self {
-        Self { model, endpoint: Endpoint::Chat, features, output: OutputKey::new() }
+        Self { model, endpoint: Endpoint::Chat, features, output: OutputKey::new(), least: 0 }
     }
 
     /// Through another door.
@@ -70,6 +72,14 @@ impl CallShape {
     #[must_use]
     pub fn output(mut self, key: OutputKey) -> Self {
         self.output = key;
+        self
+    }
+
+    /// With the tokens that its input certainly has, such as those of its texts by the server's own
+    /// tokenizer: no estimate is below that.
+    #[must_use]
+    pub const fn at_least(mut self, input_tokens: u64) -> Self {
+        self.least = input_tokens;
         self
     }
 
@@ -244,6 +254,9 @@ impl Estimator {
             }
         };
         let input = models.input.estimate(&call.features);
+        let input = Amount::expected(input.expected_amount().max(call.least))
+            .spread(input.spread_amount())
+            .upper(input.upper_amount().max(call.least));
         let key = call.output.clone().prompt(input.expected_amount());
         Estimate {
             input,

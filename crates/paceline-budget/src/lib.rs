@@ -33,6 +33,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `tiktoken` | off | `O200k`, a public tokenizer as one more witness beside the classes |
+//! | `kitoken` | off | `FileTokenizer`, one that the user has as a file; needs Rust 1.92 |
 
 mod budget;
 mod cap;
@@ -69,6 +70,8 @@ pub use terms::{Region, Service, Terms, Tool};
 #[cfg(feature = "tiktoken")]
 pub use tokenizer::O200k;
 pub use tokenizer::Tokenizer;
+#[cfg(feature = "kitoken")]
+pub use tokenizer::file::{FileTokenizer, TokenizerError};
 
 /// For the program that fits the tables of this crate; no part of its promises.
 #[doc(hidden)]

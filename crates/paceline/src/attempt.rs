@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use crate::call::Call;
+use crate::call::{Call, JSON};
 use crate::client::{Client, lock, wall_now};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -25,9 +25,7 @@ mod answer;
 mod refusal;
 mod reserved;
 
-#[cfg(feature = "tower")]
-pub(crate) use answer::ANSWER_CAP;
-pub(crate) use answer::Whole;
+pub(crate) use answer::{ANSWER_CAP, Whole, said_cost};
 pub(crate) use refusal::ERROR_CAP;
 pub(crate) use reserved::Reserved;
 
@@ -111,7 +109,7 @@ impl Client {
                 let status = head.status;
                 reserved.head_received(status);
                 let headers = RateHeaders::parse(&head.headers, wall_now());
-                self.adopt(call, &headers);
+                reserved.adopt(&headers);
                 if status.is_success() {
                     F::finish(Opened { reserved, status, headers, body }).await
                 } else {
@@ -144,6 +142,7 @@ impl Client {
             cost: Money::from_ticks(upper(Dimension::Money).into()),
             sent: None,
             started: None,
+            number: None,
             demand,
         };
         // Another call may have met the end of it all while this one waited.
@@ -156,9 +155,10 @@ impl Client {
     /// that it is reserved with what the answers before it have taught.
     async fn admit(&self, call: &Call, attempt: u32) -> Result<(Receipt, Demand), Error> {
         let asked = Instant::now();
-        // The line is never closed, so this only ever waits.
-        let _place = self.0.line.acquire().await.ok();
-        let demand = self.demand_of(&call.shape, call.tag.as_ref(), call.caller.as_ref())?;
+        let line = self.0.lines.of(call.shape.model());
+        // A line is never closed, so this only ever waits.
+        let _place = line.acquire().await.ok();
+        let demand = self.demand_of(call.asking())?;
         let of = Some((call, attempt));
         self.0.told.tell(of, || estimated(&demand));
         let receipt = self.admitted(&demand, || self.0.told.tell(of, || EventKind::Queued)).await?;
@@ -186,15 +186,26 @@ impl Client {
     }
 
     fn request(&self, call: &Call) -> Result<Request<Bytes>, Error> {
+        self.request_to(Method::POST, &call.path, call.body.clone(), call.accept)
+    }
+
+    /// A request to a path below the base address, with the key.
+    pub(crate) fn request_to(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        accept: &'static str,
+    ) -> Result<Request<Bytes>, Error> {
         let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(self.0.base.join(&call.path))
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json");
+            .method(method)
+            .uri(self.0.base.join(path))
+            .header(CONTENT_TYPE, JSON)
+            .header(ACCEPT, accept);
         if let Some(key) = &self.0.key {
             request = request.header(AUTHORIZATION, key.authorization());
         }
-        request.body(call.body.clone()).map_err(|error| {
+        request.body(body).map_err(|error| {
             Error::new(ErrorKind::Settings, "the request can't be made").because(error)
         })
     }

@@ -1,20 +1,24 @@
 //! How a client is put together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use paceline_budget::tiers::Tier;
-use paceline_budget::{Budgets, Estimator, EstimatorState, Price, Record, SpendingCap, Tokenizer};
-use paceline_core::Admission;
+use paceline_budget::{
+    Budgets, Estimator, EstimatorState, Price, PriceTable, Record, SpendingCap, Tokenizer,
+};
+use paceline_core::{Admission, ModelId};
 use paceline_limiter::tokio::SharedLimiter;
-use paceline_limiter::{Limiter, Profile};
+use paceline_limiter::{Limiter, Overtaking, Profile, QueuePolicy};
 use paceline_transport::{ApiKey, BaseUrl, Transport};
 
 use crate::client::{Client, Parts};
 use crate::discover::Ceilings;
 use crate::error::{Error, ErrorKind};
+use crate::learn::ServerRule;
 use crate::retry::RetryPolicy;
 
 /// Builds a [`Client`]. Every setting has a default; without any, the client calls
@@ -27,6 +31,7 @@ pub struct ClientBuilder {
     admission: Option<Arc<dyn Admission>>,
     record: Option<Arc<dyn Record>>,
     profile: Option<Profile>,
+    learned: BTreeMap<ModelId, ServerRule>,
     delay: Option<Duration>,
     rps: Option<NonZeroU64>,
     rpm: Option<NonZeroU64>,
@@ -36,6 +41,7 @@ pub struct ClientBuilder {
     tier: Tier,
     cap: Option<SpendingCap>,
     budgets: Budgets,
+    prices: Option<PriceTable>,
     price: Option<Price>,
     tokenizer: Option<Arc<dyn Tokenizer>>,
     estimator: Option<EstimatorState>,
@@ -89,6 +95,18 @@ impl ClientBuilder {
     #[must_use]
     pub const fn profile(mut self, profile: Profile) -> Self {
         self.profile = Some(profile);
+        self
+    }
+
+    /// What an earlier client [had learned](Client::learned) of the server's rules. Default: nothing.
+    ///
+    /// Where no profile was named and the host is neither xAI's nor on loopback, the tokens of a model
+    /// are kept by [`Profile::Smooth`] until it is clear that the server counts them when a call is
+    /// over; then by [`Profile::Grok`], which uses several times as much of the quota where calls are
+    /// long.
+    #[must_use]
+    pub fn learned(mut self, rules: BTreeMap<ModelId, ServerRule>) -> Self {
+        self.learned = rules;
         self
     }
 
@@ -187,6 +205,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn budgets(mut self, budgets: Budgets) -> Self {
         self.budgets = budgets;
+        self
+    }
+
+    /// Prices by model. Default: the table that ships with this version, which
+    /// [`Client::refresh_prices`] brings up to date.
+    #[must_use]
+    pub fn prices(mut self, prices: PriceTable) -> Self {
+        self.prices = Some(prices);
         self
     }
 
@@ -296,10 +322,7 @@ impl ClientBuilder {
         let delay = self.delay.unwrap_or(if base.is_loopback() { LOOPBACK } else { ELSEWHERE });
         let profile =
             self.profile.unwrap_or(if is_known { Profile::Grok } else { Profile::Smooth });
-        let limiter = self
-            .admission
-            .is_none()
-            .then(|| SharedLimiter::new(Limiter::new().with_profile(profile).with_delay(delay)));
+        let limiter = self.admission.is_none().then(|| limiter(profile, delay)).transpose()?;
         let own = limiter.clone().map(|limiter| Arc::new(limiter) as Arc<dyn Admission>);
         let Some(admission) = self.admission.or(own) else {
             return Err(settings("there is no admission"));
@@ -317,11 +340,15 @@ impl ClientBuilder {
             transport,
             admission,
             limiter,
+            // Whoever names a profile keeps it.
+            open_profile: (self.profile.is_none() && !is_known).then_some(delay),
+            learned: self.learned,
             record: self.record,
             ceilings,
             in_flight: self.in_flight,
             cap: self.cap,
             budgets: self.budgets,
+            prices: self.prices.unwrap_or_else(PriceTable::builtin),
             price: self.price,
             tokenizer: self.tokenizer,
             estimator,
@@ -338,6 +365,14 @@ impl fmt::Debug for ClientBuilder {
             .field("retry", &self.retry)
             .finish_non_exhaustive()
     }
+}
+
+/// A limiter in which a model that has to wait holds up no call of another.
+fn limiter(profile: Profile, delay: Duration) -> Result<SharedLimiter, Error> {
+    let policy = QueuePolicy::new().overtaking(Overtaking::IfHeadKeepsItsTime);
+    let limiter = Limiter::new().with_profile(profile).with_delay(delay).with_queue(policy);
+    let limiter = limiter.map_err(|error| settings("the queue can't be kept").because(error))?;
+    Ok(SharedLimiter::new(limiter))
 }
 
 const LOOPBACK: Duration = Duration::from_millis(75);

@@ -5,10 +5,13 @@
 use bytes::Bytes;
 use paceline_budget::CallShape;
 use paceline_core::{Caller, Tag};
+use serde_json::{Map, Value};
 
 use crate::client::Client;
+use crate::demand::Asking;
 use crate::error::{Error, ErrorKind};
-use crate::request::{Chat, JsonCall};
+use crate::request::{Chat, JsonCall, Responses};
+use crate::terms::AskedTerms;
 
 /// A call, ready to be sent any number of times.
 pub(crate) struct Call {
@@ -20,7 +23,12 @@ pub(crate) struct Call {
     pub(crate) shape: CallShape,
     pub(crate) tag: Option<Tag>,
     pub(crate) caller: Option<Caller>,
+    /// The cap on its output tokens, where it has one.
+    pub(crate) cap: Option<u64>,
+    pub(crate) terms: AskedTerms,
     pub(crate) usage: UsageAt,
+    /// The type of answer that is asked for.
+    pub(crate) accept: &'static str,
 }
 
 /// Where an answer tells its usage.
@@ -40,8 +48,47 @@ impl Call {
             shape,
             tag: chat.tag_name().cloned(),
             caller: chat.caller_name().cloned(),
+            cap: chat.cap(),
+            terms: AskedTerms::of(chat.body(), &client.0.base),
             usage,
+            accept: JSON,
         })
+    }
+
+    pub(crate) fn responses(client: &Client, ask: &Responses) -> Result<Self, Error> {
+        Ok(Self {
+            name: client.name(ask.name()),
+            operation: "chat",
+            path: "responses".to_owned(),
+            body: json(ask.body())?,
+            shape: ask.shape(client.tokenizer()),
+            tag: ask.tag_name().cloned(),
+            caller: ask.caller_name().cloned(),
+            cap: ask.cap(),
+            terms: AskedTerms::of(ask.body(), &client.0.base),
+            usage: UsageAt::Chat,
+            accept: JSON,
+        })
+    }
+
+    /// What its demand depends on.
+    pub(crate) fn asking(&self) -> Asking<'_> {
+        let (tag, caller) = (self.tag.as_ref(), self.caller.as_ref());
+        Asking { shape: &self.shape, tag, caller, terms: &self.terms }
+    }
+
+    /// What an answer says it used, as it says it.
+    pub(crate) fn usage_of<'a>(&self, answer: &'a Value) -> Option<&'a Value> {
+        match &self.usage {
+            UsageAt::Chat => answer.get("usage").or_else(|| answer.get("token_usage")),
+            UsageAt::Pointer(pointer) => answer.pointer(pointer),
+        }
+    }
+
+    /// The same, answered by a stream of events.
+    pub(crate) fn streamed(mut self) -> Self {
+        self.accept = "text/event-stream";
+        self
     }
 
     pub(crate) fn json(client: &Client, call: &JsonCall) -> Result<Self, Error> {
@@ -54,7 +101,10 @@ impl Call {
             shape: call.shape(client.tokenizer()),
             tag: call.tag.clone(),
             caller: call.caller.clone(),
+            cap: None,
+            terms: AskedTerms::of(call.body.as_object().unwrap_or(&Map::new()), &client.0.base),
             usage,
+            accept: JSON,
         })
     }
 }
@@ -64,3 +114,5 @@ fn json(value: &impl serde::Serialize) -> Result<Bytes, Error> {
         .map_err(|error| Error::new(ErrorKind::Settings, "the body is no JSON").because(error))?;
     Ok(Bytes::from(bytes))
 }
+
+pub(crate) const JSON: &str = "application/json";

@@ -3,6 +3,7 @@
 //! It composes; the rules live in the crates below. Invariant: every call that was admitted is
 //! settled or cancelled exactly once, on every way out, a dropped future included.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::pin::pin;
@@ -11,29 +12,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use paceline_budget::{
-    Accuracy, Budgets, CallShape, Estimate, Estimator, EstimatorState, Price, PriceTable, Record,
-    Room, Spend, SpendingCap, Standing, Tokenizer, tiers,
+    Accuracy, Budgets, Estimate, Estimator, EstimatorState, Price, PriceTable, Record, Room, Spend,
+    SpendingCap, Standing, Tokenizer, tiers,
 };
 use paceline_core::{
-    Actual, Admission, Amount, Caller, Demand, Dimension, LimitKey, ModelId, Money, Observation,
-    Quota, Receipt, Refusal, Tag, UnixMillis,
+    Actual, Admission, Amount, Demand, Dimension, Instant, LimitKey, ModelId, Money, Observation,
+    Quota, Receipt, Refusal, UnixMillis,
 };
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
 use paceline_transport::{ApiKey, BaseUrl, Transport};
-use tokio::sync::Semaphore;
 
 use crate::attempt::Whole;
 use crate::budgets::Keeper;
 use crate::builder::ClientBuilder;
 use crate::call::Call;
+use crate::demand::Asking;
 use crate::discover::{Ceilings, Discover};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Events, Told};
+use crate::learn::{Models, ServerRule};
+use crate::line::Lines;
 use crate::permit::Permit;
 use crate::reply::Reply;
-use crate::request::{Chat, JsonCall};
+use crate::request::{Chat, JsonCall, Responses};
 use crate::retry::{RetryBudget, RetryPolicy};
+use crate::stream::{ReplyStream, Streamed};
+use crate::terms::AskedTerms;
 
 /// A client that uses all of a quota and none beyond it. Clones are cheap and share everything.
 ///
@@ -61,13 +66,18 @@ pub(crate) struct Inner {
     pub(crate) key: Option<ApiKey>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) admission: Arc<dyn Admission>,
-    limiter: Option<SharedLimiter>,
+    pub(crate) limiter: Option<SharedLimiter>,
+    /// The delay bound of limits whose profile may follow what is learned of the server.
+    pub(crate) open_profile: Option<Duration>,
+    pub(crate) learning: Mutex<Models>,
+    /// One moment on the admission's clock and on the wall's.
+    pub(crate) began: (Instant, UnixMillis),
     pub(crate) record: Option<Arc<dyn Record>>,
     pub(crate) retry: RetryPolicy,
     pub(crate) retry_budget: Mutex<RetryBudget>,
     pub(crate) estimator: Mutex<Estimator>,
     discover: Mutex<Discover>,
-    prices: PriceTable,
+    pub(crate) prices: Mutex<PriceTable>,
     price: Option<Price>,
     tokenizer: Option<Arc<dyn Tokenizer>>,
     has_cap: bool,
@@ -75,8 +85,8 @@ pub(crate) struct Inner {
     /// Why nothing more may be sent, once that is known.
     pub(crate) told: Told,
     pub(crate) stopped: Mutex<Option<(ErrorKind, String)>>,
-    /// Who may stand in the admission's queue; first come, first served.
-    pub(crate) line: Semaphore,
+    /// Who may stand in the admission's queue.
+    pub(crate) lines: Lines,
     /// Refusals for the rate since the last good answer.
     pub(crate) refusals: AtomicU64,
     /// Tells the names that this client gives from those of others on the same record.
@@ -90,11 +100,14 @@ pub(crate) struct Parts {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) limiter: Option<SharedLimiter>,
+    pub(crate) open_profile: Option<Duration>,
+    pub(crate) learned: BTreeMap<ModelId, ServerRule>,
     pub(crate) record: Option<Arc<dyn Record>>,
     pub(crate) ceilings: Ceilings,
     pub(crate) in_flight: Option<NonZeroU64>,
     pub(crate) cap: Option<SpendingCap>,
     pub(crate) budgets: Budgets,
+    pub(crate) prices: PriceTable,
     pub(crate) price: Option<Price>,
     pub(crate) tokenizer: Option<Arc<dyn Tokenizer>>,
     pub(crate) estimator: Estimator,
@@ -141,21 +154,24 @@ impl Client {
             base: parts.base,
             key: parts.key,
             transport: parts.transport,
+            began: (parts.admission.now(), wall_now()),
             admission: parts.admission,
             limiter: parts.limiter,
+            open_profile: parts.open_profile,
+            learning: Mutex::new(Models::from_rules(parts.learned)),
             record: parts.record,
             retry: parts.retry,
             retry_budget: Mutex::new(RetryBudget::new()),
             estimator: Mutex::new(parts.estimator),
             discover: Mutex::new(Discover::new(parts.ceilings)),
-            prices: PriceTable::builtin(),
+            prices: Mutex::new(parts.prices),
             price: parts.price,
             tokenizer: parts.tokenizer,
             has_cap: parts.cap.is_some(),
             budgets: Mutex::new(Keeper::new(parts.budgets, parts.cap.as_ref())),
             told: Told::default(),
             stopped: Mutex::new(None),
-            line: Semaphore::new(IN_LINE),
+            lines: Lines::default(),
             refusals: AtomicU64::new(0),
             own: rand::random_range(0..1 << 48),
             calls: AtomicU64::new(0),
@@ -183,6 +199,41 @@ impl Client {
     pub async fn chat(&self, chat: &Chat) -> Result<Reply, Error> {
         let call = Call::chat(self, chat)?;
         self.run::<Whole>(Arc::new(call)).await
+    }
+
+    /// Sends a chat when its turn has come, and shows the answer as it comes. Usage is asked for in the
+    /// stream (`stream_options.include_usage`).
+    ///
+    /// Returns with the first output: what the server refuses before that is tried again by the
+    /// [`RetryPolicy`], what breaks later is not.
+    ///
+    /// # Errors
+    /// [`Error`]; its [`kind`](Error::kind) says what was retried before.
+    ///
+    /// # Cancel safety
+    /// As [`Client::chat`], until an answer begins; then as [`ReplyStream`] says.
+    pub async fn chat_stream(&self, chat: &Chat) -> Result<ReplyStream, Error> {
+        let call = Call::chat(self, &chat.streaming())?;
+        self.run::<Streamed>(Arc::new(call.streamed())).await
+    }
+
+    /// Sends a call to `/v1/responses` when its turn has come. Errors and cancel safety as
+    /// [`Client::chat`].
+    ///
+    /// # Errors
+    /// As [`Client::chat`].
+    pub async fn respond(&self, ask: &Responses) -> Result<Reply, Error> {
+        let call = Call::responses(self, ask)?;
+        self.run::<Whole>(Arc::new(call)).await
+    }
+
+    /// The same, and shows the answer as it comes; see [`Client::chat_stream`].
+    ///
+    /// # Errors
+    /// As [`Client::chat_stream`].
+    pub async fn respond_stream(&self, ask: &Responses) -> Result<ReplyStream, Error> {
+        let call = Call::responses(self, &ask.streaming())?;
+        self.run::<Streamed>(Arc::new(call.streamed())).await
     }
 
     /// Sends a JSON call to any endpoint when its turn has come. Errors and cancel safety as
@@ -226,12 +277,14 @@ impl Client {
     /// has no price.
     pub fn demand(&self, chat: &Chat) -> Result<Demand, Error> {
         let shape = chat.shape(self.tokenizer());
-        self.demand_of(&shape, chat.tag_name(), chat.caller_name())
+        let terms = AskedTerms::of(chat.body(), &self.0.base);
+        let (tag, caller) = (chat.tag_name(), chat.caller_name());
+        self.demand_of(Asking { shape: &shape, tag, caller, terms: &terms })
     }
 
     /// The price of a model, if it is known.
     pub fn price(&self, model: &ModelId) -> Option<Price> {
-        self.0.price.or_else(|| self.0.prices.price(model))
+        self.0.price.or_else(|| lock(&self.0.prices).price(model))
     }
 
     /// The state of every limit; `None` with an admission that is not ours.
@@ -295,7 +348,7 @@ impl Client {
     /// Admits nothing any more. What is in flight goes on to its end; what waits waits for ever,
     /// and may be dropped.
     pub fn close(&self) {
-        self.0.admission.pause(&LimitKey::All, None, paceline_core::Instant::MAX);
+        self.0.admission.pause(&LimitKey::All, None, Instant::MAX);
     }
 
     /// Counts a call of the past in the limits of its model, and in no budget. Does nothing with an
@@ -340,46 +393,6 @@ impl Client {
         let refused = lock(&self.0.budgets).elsewhere(spent, taken_back);
         self.look_at_budgets();
         refused
-    }
-
-    pub(crate) fn demand_of(
-        &self,
-        shape: &CallShape,
-        tag: Option<&Tag>,
-        caller: Option<&Caller>,
-    ) -> Result<Demand, Error> {
-        self.know(shape.model());
-        let estimate = lock(&self.0.estimator).estimate(shape);
-        let (input, output) = (estimate.input(), estimate.output());
-        let demand = Demand::call(estimate.total())
-            .with(Dimension::InputTokens, input)
-            .with(Dimension::OutputTokens, output)
-            .completes(estimate.completion())
-            .model(shape.model().clone());
-        let demand = match tag {
-            Some(tag) => demand.tag(tag.clone()),
-            None => demand,
-        };
-        let demand = match caller {
-            Some(caller) => demand.caller(caller.clone()),
-            None => demand,
-        };
-        match self.price(shape.model()) {
-            Some(price) => {
-                let cost = |input, output| price.cost_of(input, output).as_amount();
-                let mean = cost(input.expected_amount(), output.expected_amount());
-                let most = cost(input.upper_amount(), output.upper_amount());
-                Ok(demand.with(Dimension::Money, Amount::expected(mean).upper(most)))
-            }
-            None if self.0.has_cap || self.needs_price(&demand) => Err(Error::new(
-                ErrorKind::Settings,
-                format!(
-                    "model {} has no known price, so a spending cap or budget can't be kept",
-                    shape.model()
-                ),
-            )),
-            None => Ok(demand),
-        }
     }
 
     /// Waits until the limits and the budgets admit a demand.
@@ -456,19 +469,24 @@ impl Client {
         self.tell(&changes);
     }
 
-    fn needs_price(&self, demand: &Demand) -> bool {
-        lock(&self.0.budgets).needs_price(demand, wall_now())
+    pub(crate) fn needs_price(&self, demand: &Demand) -> bool {
+        self.0.has_cap || lock(&self.0.budgets).needs_price(demand, wall_now())
     }
 
     /// Sees to it that a model's limits are in force.
-    fn know(&self, model: &ModelId) {
+    pub(crate) fn know(&self, model: &ModelId) {
         let changes = lock(&self.0.discover).first_call(model);
         self.tell(&changes);
     }
 
-    pub(crate) fn learn_limits(&self, learn: impl FnOnce(&mut Discover) -> Vec<Observation>) {
+    /// Takes in what was learned of limits; whether that changed any.
+    pub(crate) fn learn_limits(
+        &self,
+        learn: impl FnOnce(&mut Discover) -> Vec<Observation>,
+    ) -> bool {
         let changes = learn(&mut lock(&self.0.discover));
         self.tell(&changes);
+        !changes.is_empty()
     }
 
     fn tell(&self, changes: &[Observation]) {
@@ -503,8 +521,6 @@ impl fmt::Debug for Client {
 
 /// Who waits looks at the budgets so often at least: the wall clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// Calls that wait with an estimate made; all others wait without one.
-const IN_LINE: usize = 4;
 
 /// Locks what no panic leaves in a wrong state.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

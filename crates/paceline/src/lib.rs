@@ -28,8 +28,9 @@
 //! | part | holds |
 //! |---|---|
 //! | [`Client`], [`ClientBuilder`] | calls, estimates, limits |
-//! | [`Chat`], [`JsonCall`], [`Path`] | what can be asked |
-//! | [`Reply`], [`Error`], [`ErrorKind`] | what comes back |
+//! | [`Chat`], [`Responses`], [`JsonCall`], [`Path`] | what can be asked |
+//! | [`Reply`], [`ReplyStream`], [`Error`], [`ErrorKind`] | what comes back |
+//! | [`PriceList`] | what the server says that its models cost |
 //! | [`Permit`] | the middle alone, around somebody else's client |
 //! | [`Event`], [`Events`] | what happens, for whoever watches |
 //! | [`RetryPolicy`] | what is tried again, by this layer alone |
@@ -40,12 +41,17 @@
 //! | `tower` | no | `tower::PacedLayer`: another client's requests wait for their turn |
 //! | `async-openai` | no | a service for `async-openai` |
 //! | `blocking` | no | `blocking::Client`, for scripts and threads |
+//! | `futures-core` | no | [`ReplyStream`] is a `Stream` of that crate |
 //! | `metrics` | no | counters and histograms of the `metrics` crate |
+//! | `tiktoken` | no | [`budget`]`::O200k`, a public tokenizer for [`ClientBuilder::tokenizer`] |
+//! | `kitoken` | no | [`budget`]`::FileTokenizer`, one that you have as a file; needs Rust 1.92 |
 //! | `mock` | no | `paceline_transport::mock` for tests of your program |
 //!
-//! It does not stream yet, shares no quota between processes, and never retries around the
+//! It shares no quota between processes, and never retries around the
 //! limits.
 
+mod adopt;
+mod ask;
 mod attempt;
 #[cfg(feature = "blocking")]
 pub mod blocking;
@@ -53,17 +59,24 @@ mod budgets;
 mod builder;
 mod call;
 mod client;
+mod demand;
 mod discover;
 mod error;
 mod event;
 #[cfg(feature = "tower")]
 mod in_flight;
 mod job;
+mod learn;
+mod line;
 mod permit;
+mod prices;
 mod reply;
 mod request;
 mod retry;
 mod shape;
+mod stream;
+mod terms;
+mod tokenize;
 #[cfg(feature = "tower")]
 pub mod tower;
 
@@ -72,14 +85,17 @@ pub use client::{Client, PastCall};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind, Events};
 pub use job::{CostRange, JobRange};
+pub use learn::{CountedAt, ServerRule, WindowShape};
 pub use paceline_budget as budget;
 pub use paceline_core as core;
 pub use paceline_limiter as limiter;
 pub use paceline_transport as transport;
 pub use permit::Permit;
+pub use prices::{PriceList, PriceProblem};
 pub use reply::Reply;
-pub use request::{Chat, JsonCall, Path};
+pub use request::{Chat, JsonCall, Path, Responses};
 pub use retry::RetryPolicy;
+pub use stream::ReplyStream;
 
 /// The examples of the READMEs, compiled.
 #[cfg(all(doctest, feature = "reqwest"))]

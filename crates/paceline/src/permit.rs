@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use paceline_budget::{AttemptId, Ending, Intent, Outcome, Price};
+use paceline_budget::{AttemptId, Ending, Intent, Outcome};
 use paceline_core::{Actual, Amount, Demand, Dimension, ModelId, Money, Receipt, Usage};
 
+use crate::attempt::said_cost;
 use crate::client::{Client, wall_now};
 use crate::error::Error;
+use crate::terms::region_of;
 
 /// The right to make one call now.
 ///
@@ -99,10 +101,9 @@ impl Permit {
     pub fn settle(mut self, usage: &Usage) {
         let price = self.demand.model_id().and_then(|model| self.client.price(model));
         let mut actual = Actual::from(usage);
-        let cost = match price {
-            Some(price) => Some(price.cost(usage)),
-            None => usage.cost().filter(|cost| (Money::ZERO..=Price::MOST).contains(cost)),
-        };
+        let terms = region_of(&self.client.0.base);
+        let listed = || Some(price?.on(&terms, price?.listed_cost(usage)));
+        let cost = said_cost(usage).or_else(listed);
         if let Some(cost) = cost {
             actual = actual.with(Dimension::Money, cost.as_amount());
         }

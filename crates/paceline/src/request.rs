@@ -1,10 +1,14 @@
-//! What can be asked: a chat, or any JSON endpoint.
+//! What can be asked: a chat, a response, or any JSON endpoint.
 
 use paceline_budget::{CallShape, CapRule, Endpoint, OutputKey, Tokenizer, tiers};
 use paceline_core::{Caller, ModelId, Tag};
 use serde_json::{Map, Value, json};
 
 use crate::shape::Shape;
+
+mod responses;
+
+pub use responses::Responses;
 
 /// A chat completion. Fields that pacing does not need go through unchanged.
 ///
@@ -19,6 +23,7 @@ pub struct Chat {
     name: Option<String>,
     tag: Option<Tag>,
     caller: Option<Caller>,
+    text_tokens: Option<u64>,
 }
 
 /// A call to any endpoint that takes and answers JSON.
@@ -40,13 +45,13 @@ impl Chat {
         let mut body = Map::new();
         body.insert("model".to_owned(), Value::from(model.as_str()));
         body.insert("messages".to_owned(), Value::Array(Vec::new()));
-        Self { body, name: None, tag: None, caller: None }
+        Self { body, name: None, tag: None, caller: None, text_tokens: None }
     }
 
     /// A chat with this whole request body, as the API takes it. `None` where it lacks a model.
     pub fn from_body(body: Map<String, Value>) -> Option<Self> {
         body.get("model")?.as_str()?;
-        Some(Self { body, name: None, tag: None, caller: None })
+        Some(Self { body, name: None, tag: None, caller: None, text_tokens: None })
     }
 
     /// With one more message of the system.
@@ -115,6 +120,16 @@ impl Chat {
         self
     }
 
+    /// With the tokens of all its texts, as the server's own tokenizer counts them. The estimate of its
+    /// input is not below that, and what is framed and hidden beside is learned on top, together with
+    /// what the client's [tokenizer](crate::ClientBuilder::tokenizer) is off by: use one of the two with
+    /// a model. Default: not known. [`Client::counted`](crate::Client::counted) asks for it.
+    #[must_use]
+    pub const fn text_tokens(mut self, tokens: u64) -> Self {
+        self.text_tokens = Some(tokens);
+        self
+    }
+
     /// The request body.
     pub const fn body(&self) -> &Map<String, Value> {
         &self.body
@@ -138,24 +153,43 @@ impl Chat {
 
     /// What its size depends on.
     pub(crate) fn shape(&self, tokenizer: Option<&dyn Tokenizer>) -> CallShape {
-        let features = Shape::new(tokenizer).chat(&self.body);
         let model = tiers::canonical(&self.model());
         let output = self.output(&model);
-        CallShape::new(model, features).output(output)
+        let Some(tokens) = self.text_tokens else {
+            let features = Shape::new(tokenizer).chat(&self.body);
+            return CallShape::new(model, features).output(output);
+        };
+        let mut features = Shape::new(None).chat(&self.body);
+        features.add_borrowed(tokens);
+        CallShape::new(model, features).output(output).at_least(tokens)
+    }
+
+    /// The same, answered by a stream that tells its usage at the end.
+    pub(crate) fn streaming(&self) -> Self {
+        let mut chat = self.clone().field("stream", true);
+        let options = chat.body.entry("stream_options").or_insert_with(|| json!({}));
+        if let Value::Object(options) = options {
+            options.insert("include_usage".to_owned(), Value::Bool(true));
+        }
+        chat
+    }
+
+    /// The cap on its output tokens.
+    pub(crate) fn cap(&self) -> Option<u64> {
+        let number = |field: &str| self.body.get(field).and_then(Value::as_u64);
+        number("max_completion_tokens").or_else(|| number("max_tokens"))
     }
 
     /// What the length of its answer depends on.
     fn output(&self, model: &ModelId) -> OutputKey {
-        let number = |field: &str| self.body.get(field).and_then(Value::as_u64);
         let mut key = tagged(self.tag.as_ref());
         if let Some(effort) = self.body.get("reasoning_effort").and_then(Value::as_str) {
             key = key.effort(effort);
         }
-        let Some(cap) = number("max_completion_tokens").or_else(|| number("max_tokens")) else {
-            return key;
-        };
+        let Some(cap) = self.cap() else { return key };
         // Calls of tools come on top of a cap, and every choice has its own.
-        let is_plain = number("n").unwrap_or(1) == 1 && !self.body.contains_key("tools");
+        let choices = self.body.get("n").and_then(Value::as_u64);
+        let is_plain = choices.unwrap_or(1) == 1 && !self.body.contains_key("tools");
         let rule = if is_plain { CapRule::of(model) } else { CapRule::VisibleOnly };
         key.cap(cap, rule)
     }

@@ -10,4 +10,5 @@ mod never_panics;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod seam;
+mod sse;
 mod usage;

@@ -60,16 +60,7 @@ impl Reserved {
         } else if verdict == Verdict::Reject(Reject::Content) {
             self.violates(status);
         } else {
-            let nothing = [
-                Dimension::InputTokens,
-                Dimension::OutputTokens,
-                Dimension::TotalTokens,
-                Dimension::Money,
-            ];
-            let actual = nothing.into_iter().fold(Actual::new(), |actual, d| actual.with(d, 0));
-            self.close(&actual, |id, at| {
-                Outcome::new(id, at, Ending::Refused).status(status.as_u16())
-            });
+            self.cost_nothing(status);
         }
         let error = Error::server(&server).retry_in(hint);
         let wait = match verdict {
@@ -96,6 +87,48 @@ impl Reserved {
             actual = actual.with(Dimension::Money, self.cost.as_amount());
         }
         self.kept(&actual, Some(status.as_u16()));
+    }
+
+    /// The server refused it before it did any work.
+    pub(crate) fn cost_nothing(&mut self, status: StatusCode) {
+        let nothing = [
+            Dimension::InputTokens,
+            Dimension::OutputTokens,
+            Dimension::TotalTokens,
+            Dimension::Money,
+        ];
+        let actual = nothing.into_iter().fold(Actual::new(), |actual, d| actual.with(d, 0));
+        self.close(&actual, |id, at| Outcome::new(id, at, Ending::Refused).status(status.as_u16()));
+    }
+
+    /// An error came in the place of the rest of a stream. The call is not settled yet.
+    pub(crate) fn failed_amid(&self, server: &ServerError, headers: &RateHeaders) -> Error {
+        tracing::info!(
+            call = self.id.call,
+            attempt = self.id.attempt,
+            verdict = ?server.verdict(),
+            message = server.message(),
+            "an error in the stream"
+        );
+        let hint = headers.retry_after().into_iter().chain(server.resets_in()).max();
+        if server.verdict() == Verdict::Wait(Wait::Rate) {
+            self.client.rate_refused(&self.call, self.receipt, server, hint);
+        }
+        Error::server(server).retry_in(hint)
+    }
+
+    /// What to do about a stream that failed before it showed anything; it is settled.
+    pub(crate) fn again_after<T>(&self, error: Error) -> End<T> {
+        let wait = match error.kind() {
+            ErrorKind::RateLimited => Duration::ZERO,
+            ErrorKind::Overloaded | ErrorKind::Unreachable => self.backoff(),
+            ErrorKind::MaybeCharged if self.client.0.retry.bill_twice => self.backoff(),
+            _ => return End::Fail(error),
+        };
+        match error.retry_after() {
+            Some(hint) if hint > self.client.0.retry.ceiling => End::Fail(error),
+            hint => End::Again(wait.max(hint.unwrap_or_default()), error),
+        }
     }
 
     fn backoff(&self) -> Duration {
@@ -145,13 +178,6 @@ impl Client {
         tracing::warn!(%key, ?dimension, ?pause, "the server refused a call for its rate");
         self.0.admission.pause(&key, dimension, self.0.admission.now() + pause);
         self.0.told.tell(None, || EventKind::Paused { key, dimension, wait: pause });
-    }
-
-    /// Takes in the limits that an answer's headers state. What they say is left is not used yet:
-    /// replicas of the server disagree about it.
-    pub(crate) fn adopt(&self, call: &Call, headers: &RateHeaders) {
-        let model = call.shape.model();
-        self.learn_limits(|discover| discover.headers(model, headers));
     }
 }
 

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paceline::budget::Tokenizer;
+use paceline::core::ModelId;
+use paceline::transport::ApiKey;
 use paceline::transport::mock::{Answer, MockTransport};
 use paceline::{Chat, Client, ErrorKind, JsonCall, Path};
+use paceline_sim::http::{Latency, Server, ServerOptions};
 use serde_json::{Value, json};
 
 use crate::mocked;
@@ -128,4 +131,69 @@ async fn a_second_client_starts_where_the_first_one_was() {
     let error = mocked(&transport).estimator_state(state).build().expect_err("not ours");
     assert_eq!(error.kind(), ErrorKind::Settings);
     assert!(std::error::Error::source(&error).is_some(), "it says why");
+}
+
+#[tokio::test]
+async fn the_servers_own_count_is_a_lower_bound_and_framing_is_learned_on_top() {
+    let options = ServerOptions::new().latency(Latency::instant());
+    let server = Server::start(options).await.expect("a free port");
+    let key = ApiKey::new("simulated").expect("legal");
+    let client = Client::builder().base_url(server.base_url()).api_key(key);
+    let client = client.build().expect("legal settings");
+    let model = ModelId::from("grok-4.3");
+    // By o200k, which the simulator counts with.
+    assert_eq!(client.tokenize(&model, "Hello world!").await.expect("a count"), 3);
+    assert_eq!(client.tokenize(&model, "").await.expect("a count"), 0);
+    let error = client.tokenize(&"grok-99".into(), "x").await.expect_err("no such model");
+    assert_eq!(error.kind(), ErrorKind::Rejected);
+    // Random letters and digits, of which no class knows the tokens.
+    let mut seed = 1_u64;
+    let mut noise = |length: usize| -> String {
+        let mut letter = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            char::from(b'!' + (seed >> 33) as u8 % 94)
+        };
+        (0..length).map(|_| letter()).collect()
+    };
+    let long = Chat::new("grok-4.3").system("Be brief.").user(noise(20_000));
+    let counted = client.counted(long.clone()).await.expect("a count");
+    let texts = client.tokenize(&model, &noise(1)).await.expect("a count");
+    assert_eq!(texts, 1);
+    let input = |chat: &Chat| client.estimate(chat).input();
+    let reply = client.chat(&counted).await.expect("an answer");
+    let truth = reply.usage().expect("reported").input_tokens();
+    // 130 hidden and 4 of a second message are on top of what was counted.
+    assert!(input(&counted).expected_amount() >= truth - 135, "{truth}");
+    for length in 1..30 {
+        let chat = Chat::new("grok-4.3").user(noise(length * 100));
+        client.chat(&client.counted(chat).await.expect("a count")).await.expect("an answer");
+    }
+    let error = client.accuracy().recent_error;
+    assert!(error < 0.02, "{error}");
+    assert_eq!(server.stats().arrived, 30, "counting is no call");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_is_known_is_the_least_that_is_estimated() {
+    // A server that bills half of what it counts teaches that, and is not believed.
+    let transport = counting(|body| body["half"].as_u64().unwrap_or_default());
+    let client = mocked(&transport).build().expect("legal settings");
+    let chat = |tokens: u64| {
+        Chat::new("grok-4.3").user("Hello?").text_tokens(tokens).field("half", tokens / 2)
+    };
+    for number in 1..40 {
+        client.chat(&chat(500 * number)).await.expect("an answer");
+    }
+    let input = client.estimate(&chat(10_000)).input();
+    assert_eq!(input.expected_amount(), 10_000);
+    assert!(input.upper_amount() >= 10_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_tokens_is_none() {
+    for answer in ["{}", "[]", r#"{"token_ids": 7}"#, "no JSON"] {
+        let client = mocked(&MockTransport::new().answer(200, answer)).build().expect("legal");
+        let error = client.tokenize(&"grok-4.3".into(), "x").await.expect_err("no count");
+        assert_eq!(error.kind(), ErrorKind::BadAnswer, "{answer}");
+    }
 }
