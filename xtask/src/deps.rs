@@ -9,8 +9,8 @@ mod facts;
 mod rules;
 
 use crate::shell::{Failure, Outcome, Workspace, say};
-use facts::{Dependency, Facts, Member, Origin, Role};
-use rules::{RULES, Rule};
+use facts::{Dependency, Facts, Member, Origin, Role, When};
+use rules::{LATER, RULES, Rule};
 
 /// Checks the workspace.
 pub(crate) fn run(workspace: &Workspace) -> Outcome {
@@ -68,7 +68,9 @@ fn of_manifest(member: &Member) -> Vec<String> {
     }
     if let Some(own) = &member.rust_version {
         for (other, needs) in &member.needs {
-            if needs > own {
+            let direct = member.dependencies.iter().find(|dependency| dependency.name == *other);
+            let is_asked_for = direct.is_none_or(|direct| direct.when == When::OnRequest);
+            if needs > own && !(is_asked_for && LATER.contains(&other.as_str())) {
                 problems.push(format!("{name}: states Rust {own}, but {other} needs {needs}"));
             }
         }

@@ -12,11 +12,14 @@ mod load;
 #[path = "../../paceline-ledger/tests/it/kill/scene.rs"]
 mod scene;
 
+use std::ops::ControlFlow;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use paceline_budget::{Budget, Budgets, Period, Spend};
+use paceline_core::Money;
 use paceline_ledger::{Grouping, Range, Reader};
 
 use crate::row::{self, Row};
@@ -72,7 +75,7 @@ const ITEMS: [Item; 4] = [
     },
     Item {
         name: "restore",
-        about: "adding up a million rows, as a budget and `paceline usage` do",
+        about: "reading a million rows, as a budget that is restored and `paceline usage` do",
         measure: restore,
     },
     Item {
@@ -181,6 +184,17 @@ fn restore(bench: &mut Bench<'_>) -> Result<(), String> {
     let begun = Instant::now();
     reader.usage(Grouping::Day, &Range::default()).map_err(failed)?;
     bench.keep(Row::new("restore/1M_rows_by_day", begun.elapsed().as_secs_f64() * 1e3, "ms"));
+    let begun = Instant::now();
+    let mut budgets = Budgets::new();
+    let daily = Budget::money(Money::from_usd(1_000), Period::Day);
+    budgets.add(daily.map_err(|why| why.to_string())?).map_err(|why| why.to_string())?;
+    let each = |attempt| {
+        budgets.restore([Spend::from(&attempt)]);
+        ControlFlow::Continue(())
+    };
+    reader.for_each(&Range::default(), each).map_err(failed)?;
+    let took = begun.elapsed().as_secs_f64() * 1e3;
+    bench.keep(Row::new("restore/1M_rows_into_a_budget", took, "ms"));
     bench.keep(Row::new("restore/bytes_per_row", size as f64 / load.attempts as f64, "bytes"));
     Ok(())
 }

@@ -109,10 +109,10 @@ impl Budget {
         Ok(Self { dimension, most, period, scope: LimitKey::All, mode: Mode::Hard })
     }
 
-    /// For these calls only. Default: all of them.
+    /// For these calls only; an alias stands for its model. Default: all of them.
     #[must_use]
     pub fn scope(mut self, key: LimitKey) -> Self {
-        self.scope = key;
+        self.scope = crate::tiers::canonical_key(key);
         self
     }
 
@@ -196,10 +196,10 @@ impl Spend {
         self
     }
 
-    /// Of a model, by its own name and not an alias.
+    /// Of a model; an alias stands for it.
     #[must_use]
     pub fn model(mut self, model: impl Into<ModelId>) -> Self {
-        self.model = Some(model.into());
+        self.model = Some(crate::tiers::canonical(&model.into()));
         self
     }
 

@@ -35,7 +35,7 @@ pub enum CapError {
 }
 
 impl SpendingCap {
-    /// At most this much for the calls of a scope.
+    /// At most this much for the calls of a scope; an alias stands for its model.
     ///
     /// # Errors
     /// [`CapError`] where it is not above zero or can't be counted.
@@ -44,7 +44,8 @@ impl SpendingCap {
             return Err(CapError::NotAboveZero);
         }
         let ticks = u64::try_from(most.as_ticks()).map_err(|_| CapError::TooMuch)?;
-        Ok(Self { ticks: NonZeroU64::new(ticks).ok_or(CapError::NotAboveZero)?, scope })
+        let ticks = NonZeroU64::new(ticks).ok_or(CapError::NotAboveZero)?;
+        Ok(Self { ticks, scope: crate::tiers::canonical_key(scope) })
     }
 
     /// The most that may be spent.

@@ -3,6 +3,7 @@
 //! It composes the models of input, output and latency. Invariant: the map of models is bounded.
 
 mod hidden;
+mod job;
 mod state;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::input::{Inputs, JobTotal, TotalRange};
 use crate::latency::{LatencyModel, StreamAge, Timing};
 use crate::output::{OutputKey, OutputModel};
 use crate::spread::Distribution;
+pub use job::{Job, ModelTotal};
 pub use state::EstimatorState;
 
 /// Which of an API's doors a call goes through: each adds hidden text of its own.
@@ -49,12 +51,14 @@ pub struct CallShape {
     endpoint: Endpoint,
     features: Features,
     output: OutputKey,
+    /// Tokens that its input has at least.
+    least: u64,
 }
 
 impl CallShape {
     /// A chat call to a model.
     pub fn new(model: ModelId, features: Features) -> Self {
-        Self { model, endpoint: Endpoint::Chat, features, output: OutputKey::new() }
+        Self { model, endpoint: Endpoint::Chat, features, output: OutputKey::new(), least: 0 }
     }
 
     /// Through another door.
@@ -71,9 +75,22 @@ impl CallShape {
         self
     }
 
+    /// With the tokens that its input certainly has, such as those of its texts by the server's own
+    /// tokenizer: no estimate is below that.
+    #[must_use]
+    pub const fn at_least(mut self, input_tokens: u64) -> Self {
+        self.least = input_tokens;
+        self
+    }
+
     /// The model.
     pub const fn model(&self) -> &ModelId {
         &self.model
+    }
+
+    /// The door it goes through.
+    pub const fn endpoint_kind(&self) -> Endpoint {
+        self.endpoint
     }
 }
 
@@ -237,6 +254,9 @@ impl Estimator {
             }
         };
         let input = models.input.estimate(&call.features);
+        let input = Amount::expected(input.expected_amount().max(call.least))
+            .spread(input.spread_amount())
+            .upper(input.upper_amount().max(call.least));
         let key = call.output.clone().prompt(input.expected_amount());
         Estimate {
             input,

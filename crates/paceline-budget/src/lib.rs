@@ -33,6 +33,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `tiktoken` | off | `O200k`, a public tokenizer as one more witness beside the classes |
+//! | `kitoken` | off | `FileTokenizer`, one that the user has as a file; needs Rust 1.92 |
 
 mod budget;
 mod cap;
@@ -51,7 +52,9 @@ mod tokenizer;
 
 pub use budget::{Budget, BudgetError, Budgets, Mode, Notice, Period, Spend, Standing};
 pub use cap::{CapError, SpendingCap};
-pub use estimate::{Accuracy, CallShape, Endpoint, Estimate, Estimator, EstimatorState, Observed};
+pub use estimate::{
+    Accuracy, CallShape, Endpoint, Estimate, Estimator, EstimatorState, Job, ModelTotal, Observed,
+};
 pub use features::Features;
 pub use forecast::{AverageUse, Averages, Fit, Forecast, Outlook, Pace, Room, forecast};
 pub use input::{InputModel, InputPrior, InputState, JobTotal, StateError, TotalRange};
@@ -67,6 +70,8 @@ pub use terms::{Region, Service, Terms, Tool};
 #[cfg(feature = "tiktoken")]
 pub use tokenizer::O200k;
 pub use tokenizer::Tokenizer;
+#[cfg(feature = "kitoken")]
+pub use tokenizer::file::{FileTokenizer, TokenizerError};
 
 /// For the program that fits the tables of this crate; no part of its promises.
 #[doc(hidden)]

@@ -50,6 +50,8 @@ pub enum CostError {
 impl Price {
     /// No call costs more than this; larger figures are refused as absurd.
     pub const MOST: Money = Money::from_usd(100_000);
+    /// No token costs more ticks than this; larger prices are refused as absurd.
+    pub const MOST_PER_TOKEN: u64 = MAX_PRICE;
 
     /// So many ticks per input token and per output token; cached input costs as much as other.
     pub const fn per_token(input: TicksPerInput, output: TicksPerOutput) -> Self {
@@ -309,10 +311,14 @@ impl PriceTable {
     pub const MOST: usize = 256;
 
     /// Puts in a price that was learned since, such as from `/v1/language-models`, whose numbers are
-    /// ticks per token. It holds for this name alone and before those of the table; the answer is the
-    /// price that it replaces. Beyond [`PriceTable::MOST`] names nothing more is put in.
-    pub fn put(&mut self, model: ModelId, price: Price) -> Option<Price> {
+    /// ticks per token. It holds for this name and its aliases, and before those of the table; the answer
+    /// is the price that it replaces, whose share for a batch is kept where `price` has none of its own.
+    /// Beyond [`PriceTable::MOST`] names nothing more is put in.
+    pub fn put(&mut self, model: ModelId, mut price: Price) -> Option<Price> {
         let before = self.price(&model);
+        if let Some(before) = before.filter(|_| price.batch_percent == 100) {
+            price.batch_percent = before.batch_percent;
+        }
         if self.said.len() < Self::MOST || self.said.contains_key(&model) {
             self.said.insert(model, price);
         }
@@ -325,6 +331,9 @@ impl PriceTable {
             return Some(*price);
         }
         let name = crate::tiers::canonical_name(model.as_str());
+        if let Some(price) = self.said.get(&ModelId::from(name)) {
+            return Some(*price);
+        }
         self.rows.iter().find(|row| row.name == name).map(|row| row.price)
     }
 }
@@ -384,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learned_since_holds_before_the_table_and_for_its_name_alone() {
+    fn what_was_learned_since_holds_before_the_table_and_for_its_aliases_alone() {
         let mut table = PriceTable::builtin();
         // As `/v1/language-models` has it.
         let base = Price::per_token(TicksPerInput(12_500), TicksPerOutput(25_000));
@@ -397,6 +406,10 @@ mod tests {
         let cost = table.price(&model).map(|price| price.cost_of(128_000, 1).as_ticks());
         assert_eq!(cost, Some(128_000 * 25_000 + 50_000));
         assert_eq!(table.price(&"grok-4.3".into()), Some(price("grok-4.3")));
+        let alias = table.price(&"grok-4.20-0309-reasoning-latest".into()).expect("of its model");
+        assert_eq!(alias.cost_of(128_000, 1).as_ticks(), 128_000 * 25_000 + 50_000);
+        let batch = Terms::new().service(Service::Batch);
+        assert_eq!(alias.on(&batch, Money::from_ticks(1_000)).as_ticks(), 800, "as before");
         for i in 0..300 {
             table.put(format!("model-{i}").as_str().into(), said);
         }

@@ -161,7 +161,9 @@ pub type Recorded<'a> = Pin<Box<dyn Future<Output = Result<(), RecordError>> + S
 /// Keeps the account of every attempt.
 pub trait Record: Send + Sync + fmt::Debug {
     /// Records what is about to be sent. The attempt leaves once this is ready, and not at all
-    /// where it fails: what can't be accounted for is not spent.
+    /// where it fails: what can't be accounted for is not spent. A [refusal](RecordError::refused)
+    /// ends this attempt alone; any other error ends all admission. Either way an outcome
+    /// [`Ending::NotSent`] of the same name may follow, which must not touch an older namesake.
     ///
     /// # Cancel safety
     /// Where the future is dropped, the intent may or may not have been recorded; an intent
@@ -175,17 +177,32 @@ pub trait Record: Send + Sync + fmt::Debug {
     fn outcome(&self, outcome: &Outcome) -> Result<(), RecordError>;
 }
 
-/// The account can't be kept, so nothing more may be spent.
+/// Why an attempt is not in the account.
+///
+/// Either the account can't be kept, so that nothing more may be spent, or it
+/// [refuses this attempt alone](RecordError::refused), and goes on.
 #[derive(Debug)]
 pub struct RecordError {
     what: String,
+    is_refusal: bool,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl RecordError {
-    /// What failed, in a few words without a secret.
+    /// The account can't be kept: what failed, in a few words without a secret.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), source: None }
+        Self { what: what.into(), is_refusal: false, source: None }
+    }
+
+    /// The account is kept, and this attempt is not taken into it, such as one whose name it has
+    /// already: why, in a few words without a secret.
+    pub fn refused(what: impl Into<String>) -> Self {
+        Self { what: what.into(), is_refusal: true, source: None }
+    }
+
+    /// Whether it concerns this attempt alone, and others can be recorded.
+    pub const fn is_refusal(&self) -> bool {
+        self.is_refusal
     }
 
     /// With the error behind it.

@@ -50,6 +50,10 @@ pub enum Tool {
     AttachmentSearch,
     /// Of collections or files: $2.50 for 1,000 calls.
     FileSearch,
+    /// $0.05 for an image, the dearest of those listed.
+    ImageGeneration,
+    /// The Live Search of before: $25 for 1,000 sources, counted by source.
+    LiveSearch,
 }
 
 impl Tool {
@@ -59,11 +63,17 @@ impl Tool {
             Self::WebSearch | Self::XSearch | Self::CodeExecution => 50_000_000,
             Self::AttachmentSearch => 100_000_000,
             Self::FileSearch => 25_000_000,
+            Self::ImageGeneration => 500_000_000,
+            Self::LiveSearch => 250_000_000,
         })
     }
 }
 
 impl Terms {
+    /// What `/v1/responses` charges where content violates the usage guidelines and that is seen before
+    /// anything is generated: $0.05. At other endpoints the request is charged as any other.
+    pub const VIOLATION_FEE: Money = Money::from_ticks(500_000_000);
+
     /// As usual, anywhere, without tools.
     pub fn new() -> Self {
         Self::default()
@@ -101,6 +111,8 @@ mod tests {
         let cost = |tool| Terms::new().tool_calls(tool, 1_000).fees;
         assert_eq!(cost(Tool::WebSearch), Money::from_usd(5));
         assert_eq!(cost(Tool::AttachmentSearch), Money::from_usd(10));
+        assert_eq!(cost(Tool::LiveSearch), Money::from_usd(25));
+        assert_eq!(cost(Tool::ImageGeneration), Money::from_usd(50));
         assert_eq!(cost(Tool::FileSearch).as_ticks() * 2, Money::from_usd(5).as_ticks());
     }
 }

@@ -3,7 +3,7 @@
 //! Source: docs.x.ai/developers/rate-limits, August to October 2026. Requests per minute are
 //! those that the documented requests per second imply (RPS × 48, as measured headers fit).
 
-use paceline_core::ModelId;
+use paceline_core::{LimitKey, ModelId};
 
 /// What a team has spent since 2026-01-01: the higher, the more it may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +114,14 @@ pub fn canonical(model: &ModelId) -> ModelId {
     match canonical_name(model.as_str()) {
         name if name == model.as_str() => model.clone(),
         name => ModelId::from(name),
+    }
+}
+
+/// A scope with its model by its own name, where it is that of an alias.
+pub fn canonical_key(key: LimitKey) -> LimitKey {
+    match key {
+        LimitKey::Model(model) => LimitKey::Model(canonical(&model)),
+        other => other,
     }
 }
 

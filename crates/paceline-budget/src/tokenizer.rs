@@ -3,6 +3,9 @@
 //! Its count enters the model beside the classes; what it is off by is learned. Nothing here is
 //! compiled in by default but the seam. Invariant: a count ends and never panics.
 
+#[cfg(feature = "kitoken")]
+pub(crate) mod file;
+
 /// A tokenizer that counts texts: a public one, one that the user has as a file, or the server's
 /// own `tokenize-text`, asked beforehand.
 ///

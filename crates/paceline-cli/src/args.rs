@@ -9,6 +9,10 @@ use paceline::budget::{Price, parse_usd};
 use paceline_core::{Money, UnixMillis};
 use paceline_limiter::Profile;
 
+pub(crate) use budgets::BudgetArgs;
+
+mod budgets;
+
 /// Use all of your Grok quota and none beyond it.
 #[derive(Debug, Parser)]
 #[command(name = "paceline", version, about, max_term_width = 100)]
@@ -77,12 +81,8 @@ pub(crate) struct RunArgs {
     /// Spend at most this, over all runs into the same --out
     #[arg(long, value_name = "USD", value_parser = usd)]
     pub(crate) budget_usd: Option<Money>,
-    /// Spend at most this in any day (UTC), whichever runs spend it; needs --ledger
-    #[arg(long, value_name = "USD", value_parser = usd)]
-    pub(crate) budget_per_day: Option<Money>,
-    /// Spend at most this in any month (UTC), whichever runs spend it; needs --ledger
-    #[arg(long, value_name = "USD", value_parser = usd)]
-    pub(crate) budget_per_month: Option<Money>,
+    #[command(flatten)]
+    pub(crate) budgets: BudgetArgs,
     /// The price in US dollars per million tokens, such as 1.25/2.50
     #[arg(long, value_name = "IN/OUT", value_parser = price)]
     pub(crate) price: Option<Price>,
@@ -107,6 +107,13 @@ pub(crate) struct RunArgs {
     /// What the ledger calls this run's attempts
     #[arg(long, value_name = "NAME", requires = "ledger")]
     pub(crate) tag: Option<String>,
+    /// Where what was learned about calls is kept for the next run [default: the ledger or the output
+    /// with .estimator at its end]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) estimator: Option<PathBuf>,
+    /// Learn anew, and keep nothing of it
+    #[arg(long, conflicts_with = "estimator")]
+    pub(crate) no_estimator: bool,
     /// Write a summary for machines
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,

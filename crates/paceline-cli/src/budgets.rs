@@ -1,122 +1,60 @@
-//! Budgets by the day and by the month: what the ledger says of them at the start, and how they are
-//! told to people.
+//! Budgets over runs: those that were asked for, and how they are told to people.
 //!
-//! Invariant: what counts is what the ledger holds when the run starts and what the run itself spends;
-//! runs at the same time do not see each other's.
+//! What others spend of them, before the run and during it, is the matter of `elsewhere`.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use paceline::Client;
-use paceline::budget::{Averages, Budget, Budgets, Ending, Forecast, Outlook, Pace, Period, Spend};
-use paceline::budget::{Standing, forecast};
-use paceline_core::{Money, UnixMillis};
-use paceline_ledger::{Attempt, Ledger, Range};
+use paceline::budget::{Averages, Budgets, Forecast, Outlook, Pace, Standing, forecast};
+use paceline_core::{Dimension, Money};
 use serde_json::{Value, json};
 
-use crate::account::unusable;
 use crate::args::RunArgs;
-use crate::error::{UserError, warn};
+use crate::error::UserError;
 use crate::output::usd;
+use crate::plan::thousands;
 use crate::time::rfc3339;
 
-/// A month and the day on which its first calls were sent.
-const LONGEST: i64 = 32 * 86_400_000;
-
-/// Whether what was asked for can be kept at all.
-pub(crate) fn check(args: &RunArgs) -> Result<(), UserError> {
-    if args.ledger.is_some() || !has_any(args) {
-        return Ok(());
+/// The budgets that were asked for, with nothing spent of them yet; what is wrong with them is said
+/// before anything else is done.
+pub(crate) fn of(args: &RunArgs) -> Result<Budgets, UserError> {
+    if let (None, Some(name)) = (&args.ledger, args.budgets.first()) {
+        return Err(UserError::usage(format!(
+            "{name} needs a ledger, which knows what other runs have spent"
+        ))
+        .hint(
+            "name one with --ledger FILE or in PACELINE_LEDGER; it is made where there is none",
+        ));
     }
-    let name =
-        if args.budget_per_day.is_some() { "--budget-per-day" } else { "--budget-per-month" };
-    Err(UserError::usage(format!("{name} needs a ledger, which knows what other runs have spent"))
-        .hint("name one with --ledger FILE or in PACELINE_LEDGER; it is made where there is none"))
-}
-
-/// The budgets that were asked for, with what the ledger says is spent of them.
-pub(crate) fn open(
-    args: &RunArgs,
-    ledger: Option<&Ledger>,
-    now: UnixMillis,
-) -> Result<Budgets, UserError> {
+    if args.budgets.wait_for_budget && args.budgets.first().is_none() {
+        return Err(UserError::usage("--wait-for-budget has no budget to wait for")
+            .hint("give one that comes back, such as --budget-per-day USD"));
+    }
     let mut budgets = Budgets::new();
-    let asked = [
-        ("--budget-per-day", args.budget_per_day, Period::Day),
-        ("--budget-per-month", args.budget_per_month, Period::Month),
-    ];
-    for (name, most, period) in asked {
-        let Some(most) = most else { continue };
-        let budget = Budget::money(most, period).and_then(|budget| budgets.add(budget));
-        budget.map_err(|error| UserError::usage(format!("{name}: {error}")))?;
-    }
-    if let Some(ledger) = ledger.filter(|_| has_any(args)) {
-        restore(&mut budgets, args, ledger, now)?;
+    for (name, budget) in args.budgets.asked() {
+        let added = budget.and_then(|budget| budgets.add(budget));
+        added.map_err(|error| {
+            UserError::usage(format!("{name}: {error}"))
+                .hint("see paceline run --help for what it takes")
+        })?;
     }
     Ok(budgets)
 }
 
-/// Whether there is a budget by the day or by the month.
-pub(crate) const fn has_any(args: &RunArgs) -> bool {
-    args.budget_per_day.is_some() || args.budget_per_month.is_some()
-}
-
-fn restore(
-    budgets: &mut Budgets,
-    args: &RunArgs,
-    ledger: &Ledger,
-    now: UnixMillis,
-) -> Result<(), UserError> {
-    let failed = |error| unusable(ledger.path(), &error);
-    let reader = ledger.reader().map_err(failed)?;
-    let reader = if args.simulate { reader.simulated() } else { reader };
-    let since = UnixMillis::new(now.as_millis().saturating_sub(LONGEST));
-    let mut refused = 0;
-    let each = |attempt| {
-        refused += budgets.restore([spend(&attempt)]);
-        ControlFlow::Continue(())
-    };
-    reader.for_each(&Range::since(since), each).map_err(failed)?;
-    if refused > 0 {
-        warn(format!(
-            "{refused} attempts in the ledger are said to have cost what none can; no budget counts them"
-        ));
-    }
-    Ok(())
-}
-
-/// What an attempt counts, at the moment at which a client would have counted it.
-fn spend(attempt: &Attempt) -> Spend {
-    let tokens = match (attempt.tokens, attempt.ending) {
-        (Some((input, output)), _) => input.saturating_add(output),
-        (None, Some(Ending::Refused | Ending::NotSent)) => 0,
-        (None, _) => attempt.reserved_tokens,
-    };
-    let spend = Spend::new(attempt.ended_at.unwrap_or(attempt.sent_at))
-        .money(attempt.spent())
-        .total_tokens(tokens)
-        .model(attempt.model.clone());
-    let spend = match &attempt.tag {
-        Some(tag) => spend.tag(tag.clone()),
-        None => spend,
-    };
-    match &attempt.caller {
-        Some(caller) => spend.caller(caller.clone()),
-        None => spend,
-    }
-}
-
 /// One budget in words.
 pub(crate) fn describe(standing: &Standing) -> String {
-    let money = |ticks: u64| Money::from_ticks(ticks.into());
+    let amount = |amount: u64| match standing.budget.dimension() {
+        Dimension::Money => Money::from_ticks(amount.into()).to_string(),
+        _ => format!("{} tokens", thousands(amount)),
+    };
     let mut text = format!(
         "{}: {} used, {} left",
         standing.budget,
-        money(standing.spent),
-        money(standing.left)
+        amount(standing.spent),
+        amount(standing.left)
     );
     if standing.excess > 0 {
-        text.push_str(&format!(", passed by {}", money(standing.excess)));
+        text.push_str(&format!(", passed by {}", amount(standing.excess)));
     }
     if let Some(renews) = standing.renews {
         text.push_str(&format!("; it begins anew at {}", rfc3339(renews)));
@@ -124,18 +62,26 @@ pub(crate) fn describe(standing: &Standing) -> String {
     text
 }
 
-/// Budgets for machines.
+/// Budgets for machines: amounts with their unit in the name, `_usd` or `_tokens`.
 pub(crate) fn to_json(standings: &[Standing]) -> Value {
-    let money = |ticks: u64| usd(Money::from_ticks(ticks.into()));
     let each = standings.iter().map(|standing| {
-        json!({
-            "budget": standing.budget.to_string(),
-            "most_usd": money(standing.budget.most().get()),
-            "spent_usd": money(standing.spent),
-            "left_usd": money(standing.left),
-            "excess_usd": money(standing.excess),
-            "renews_at": standing.renews.map(rfc3339),
-        })
+        let is_money = standing.budget.dimension() == Dimension::Money;
+        let mut budget = json!({ "budget": standing.budget.to_string() });
+        let amounts = [
+            ("most", standing.budget.most().get()),
+            ("spent", standing.spent),
+            ("left", standing.left),
+            ("excess", standing.excess),
+        ];
+        for (name, amount) in amounts {
+            if is_money {
+                budget[format!("{name}_usd")] = json!(usd(Money::from_ticks(amount.into())));
+            } else {
+                budget[format!("{name}_tokens")] = json!(amount);
+            }
+        }
+        budget["renews_at"] = json!(standing.renews.map(rfc3339));
+        budget
     });
     each.collect()
 }

@@ -3,6 +3,8 @@
 //! Invariant: from [`Interrupts::listen`] on, every signal is counted, however busy the loop is
 //! that asks for them.
 
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// Signals that have come and not been taken.
@@ -16,16 +18,24 @@ impl Interrupts {
     /// Listens from now on. Needs a tokio runtime.
     pub(crate) fn listen() -> Self {
         let (sender, receiver) = mpsc::channel(KEPT);
-        let other = sender.clone();
+        // Made here and not by the tasks, which may not have begun when the first signal comes.
+        #[cfg(unix)]
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+            // Where the system refuses, the signal ends the program as it does by default.
+            let Ok(mut signals) = signal(kind) else { continue };
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    // A full channel says enough.
+                    let _ = sender.try_send(());
+                }
+            });
+        }
+        #[cfg(not(unix))]
         tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
-                // A full channel says enough.
                 let _ = sender.try_send(());
             }
-        });
-        tokio::spawn(async move {
-            crate::sim::terminated().await;
-            let _ = other.try_send(());
         });
         Self(receiver)
     }

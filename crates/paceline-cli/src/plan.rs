@@ -1,14 +1,19 @@
-//! What a run will take, before anything is sent: a range, because nothing is learned yet.
+//! What a run will take: before anything is sent, and again as answers teach the estimator.
+//!
+//! Ranges are those of the client: 95 % for the input and, once answers came, about as much for the
+//! output. Memory: the sums of the job, and no row.
 
 use std::collections::BTreeSet;
 
-use paceline::Client;
 use paceline::budget::tiers::{self, Tier};
-use paceline::budget::{Averages, Pace};
-use paceline_core::{Dimension, ModelId, Money};
+use paceline::budget::{Averages, Job, Pace};
+use paceline::{Client, JobRange};
+use paceline_core::{Dimension, ModelId};
+use serde_json::{Value, json};
 
 use crate::budgets;
 use crate::input::Row;
+use crate::output::usd;
 use crate::row::Settings;
 use crate::time::spoken;
 
@@ -16,19 +21,13 @@ use crate::time::spoken;
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) rows: u64,
-    calls: u64,
-    input_tokens: u64,
-    output_tokens: u64,
-    cost: Option<Money>,
+    pub(crate) job: Job,
     averages: Averages,
     models: BTreeSet<ModelId>,
     unknown: Vec<ModelId>,
     unpriced: Vec<ModelId>,
 }
 
-/// Before the first answers input is known to a third and output to a factor of three.
-const LOW: f64 = 0.4;
-const HIGH: f64 = 2.5;
 /// Models named in one warning.
 const NAMED: usize = 5;
 /// Models whose limits are looked up before the first call.
@@ -46,14 +45,11 @@ impl Plan {
                 // Its limits are in force from now on; a price that lacks is told apart below.
                 let _ = client.demand(&chat);
             }
-            self.calls += 1;
+            client.add_to_job(&mut self.job, &chat);
             self.averages.add(Dimension::TotalTokens, input + output);
-            self.input_tokens += input;
-            self.output_tokens += output;
             match client.price(&model) {
                 Some(price) => {
                     let cost = price.cost_of(input, output);
-                    *self.cost.get_or_insert(Money::ZERO) += cost;
                     self.averages.add(Dimension::Money, cost.as_amount());
                 }
                 None => note(&mut self.unpriced, &model),
@@ -76,36 +72,41 @@ impl Plan {
 
     /// In words: rows, tokens, money and time, as ranges.
     pub(crate) fn describe(&self, client: &Client) -> String {
-        let total = (self.input_tokens + self.output_tokens) as f64;
-        let cost = match self.cost {
-            Some(cost) => {
-                let part = |factor| Money::from_ticks((cost.as_ticks() as f64 * factor) as i128);
-                format!("{} to {}", part(LOW), part(HIGH))
-            }
-            None => "unknown (no price for the model; see --price)".to_owned(),
-        };
-        let time = |factor: f64| spoken(self.least_time(client, total * factor));
+        let range = client.job(&self.job);
+        let tokens = &range.tokens;
+        let time = |tokens: u64| self.least_time(client, tokens as f64);
         format!(
-            "{} rows, {} calls\n  tokens  {} to {}\n  cost    {cost}\n  time    {} to {}",
+            "{} rows, {} calls\n  tokens  {} to {}\n  cost    {}\n  time    {} to {}",
             self.rows,
-            self.calls,
-            thousands((total * LOW) as u64),
-            thousands((total * HIGH) as u64),
-            time(LOW),
-            time(HIGH),
-        ) + &self.room(client, self.least_time(client, total))
+            range.calls,
+            thousands(tokens.low),
+            thousands(tokens.high),
+            cost(&range),
+            spoken(time(tokens.low)),
+            spoken(time(tokens.high)),
+        ) + &self.room(client, &range, time(tokens.expected))
     }
 
     /// How many of the calls fit into the budget or cap that binds first; empty where there is none.
-    fn room(&self, client: &Client, time: std::time::Duration) -> String {
-        let pace = Pace::of(self.calls, time);
+    fn room(&self, client: &Client, range: &JobRange, time: std::time::Duration) -> String {
+        let pace = Pace::of(range.calls, time);
         let Some(outlook) = budgets::binding(client, &self.averages, pace) else {
             return String::new();
         };
         let Some(fits) = outlook.fits else { return String::new() };
-        let part = |factor: f64| thousands((fits.expected as f64 / factor) as u64);
-        let (low, high) = (part(HIGH), part(LOW));
-        format!("\n  room    {low} to {high} calls fit in what is left of {}", outlook.room)
+        // As many more as each is cheaper than expected, and as many fewer.
+        let part = |of: u64, each: u64| {
+            let fits = u128::from(fits.expected) * u128::from(of) / u128::from(each.max(1));
+            thousands(u64::try_from(fits).unwrap_or(u64::MAX))
+        };
+        let (expected, low, high) = match (outlook.room.dimension(), range.cost) {
+            (Dimension::Money, Some(cost)) => {
+                (cost.expected.as_amount(), cost.low.as_amount(), cost.high.as_amount())
+            }
+            _ => (range.tokens.expected, range.tokens.low, range.tokens.high),
+        };
+        let (fewest, most) = (part(expected, high), part(expected, low));
+        format!("\n  room    {fewest} to {most} calls fit in what is left of {}", outlook.room)
     }
 
     /// The least time that the limits in force allow.
@@ -113,7 +114,7 @@ impl Plan {
         let limits = client.limits().map(|limits| limits.limits).unwrap_or_default();
         let seconds = limits.iter().filter_map(|limit| {
             let need = match limit.dimension {
-                Dimension::Requests => self.calls as f64,
+                Dimension::Requests => self.job.calls() as f64,
                 Dimension::TotalTokens => tokens,
                 _ => return None,
             };
@@ -123,6 +124,34 @@ impl Plan {
         let seconds = seconds.fold(2.0, f64::max).min(1e9);
         std::time::Duration::from_secs_f64(seconds)
     }
+}
+
+/// What a job costs, as a range in words.
+fn cost(range: &JobRange) -> String {
+    match range.cost {
+        Some(cost) => format!("{} to {}", cost.low, cost.high),
+        None => "unknown (no price for the model; see --price)".to_owned(),
+    }
+}
+
+/// A job in one line: its tokens and its cost, as ranges.
+pub(crate) fn in_short(range: &JobRange) -> String {
+    let (low, high) = (thousands(range.tokens.low), thousands(range.tokens.high));
+    let cost = range.cost.map(|cost| format!(", {} to {}", cost.low, cost.high));
+    format!("{low} to {high} tokens{}", cost.unwrap_or_default())
+}
+
+/// A job for machines.
+pub(crate) fn to_json(range: &JobRange) -> Value {
+    let tokens = &range.tokens;
+    let cost = range.cost.map(|cost| {
+        json!({ "expected": usd(cost.expected), "low": usd(cost.low), "high": usd(cost.high) })
+    });
+    json!({
+        "calls": range.calls,
+        "tokens": { "expected": tokens.expected, "low": tokens.low, "high": tokens.high },
+        "cost_usd": cost,
+    })
 }
 
 fn note(models: &mut Vec<ModelId>, model: &ModelId) {

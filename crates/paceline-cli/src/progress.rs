@@ -1,13 +1,14 @@
-//! Progress on stderr: six lines on a terminal, a line every 30 seconds elsewhere.
+//! Progress on stderr: seven lines on a terminal, a line every 30 seconds elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use paceline::Client;
+use paceline::budget::Job;
+use paceline::{Client, JobRange};
 use paceline_core::{Dimension, LimitKey};
 use paceline_limiter::{LimitSnapshot, Snapshot};
 
-use crate::plan::thousands;
+use crate::plan::{self, thousands};
 use crate::runner::RowCounts;
 use crate::tally::Tally;
 use crate::time::spoken;
@@ -31,12 +32,12 @@ impl Progress {
         if self.on_terminal { Duration::from_millis(500) } else { Duration::from_secs(30) }
     }
 
-    pub(crate) fn show(&mut self, rows: &RowCounts, tally: &Tally, client: &Client) {
+    pub(crate) fn show(&mut self, rows: &RowCounts, tally: &Tally, client: &Client, job: &Job) {
         if self.quiet {
             return;
         }
         let Some(limits) = client.limits() else { return };
-        let lines = lines(rows, tally, &limits);
+        let lines = lines(rows, tally, &limits, &client.job(job));
         let mut text = String::new();
         if self.on_terminal {
             self.erase(&mut text);
@@ -68,7 +69,7 @@ impl Progress {
     }
 }
 
-fn lines(rows: &RowCounts, tally: &Tally, limits: &Snapshot) -> Vec<String> {
+fn lines(rows: &RowCounts, tally: &Tally, limits: &Snapshot, job: &JobRange) -> Vec<String> {
     let counts = tally.counts();
     let over = rows.done + rows.failed + rows.skipped;
     let percent = over * 100 / rows.total.max(1);
@@ -109,6 +110,7 @@ fn lines(rows: &RowCounts, tally: &Tally, limits: &Snapshot) -> Vec<String> {
         counts.status_429(),
         counts.retries
     ));
+    lines.push(format!("in all    {}", plan::in_short(job)));
     let left = rows.total.saturating_sub(over);
     if let Some(time) = time_left(left, counts.averages.of(Dimension::TotalTokens).mean(), limits) {
         lines.push(format!("done in about {}", spoken(time)));

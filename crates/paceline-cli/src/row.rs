@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::args::RunArgs;
 use crate::input::{Row, RowRequest};
 use crate::output::{OutRow, RowResult};
+use crate::tally::Tally;
 
 /// What is the same for every row.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Finished {
     attempts: u32,
     sent_at: Option<UnixMillis>,
     finished_at: Option<UnixMillis>,
+    /// The call whose answer this has last; to be told to the tally once it is written.
+    pub(crate) last_call: Option<String>,
 }
 
 impl Settings {
@@ -109,7 +112,13 @@ impl Settings {
 
     /// Sends what a row asks, for the `tries`-th time in this run. Names of calls are unique
     /// within it, as records need them to be.
-    pub(crate) async fn run(&self, client: &Client, row: Row, tries: u32) -> Finished {
+    pub(crate) async fn run(
+        &self,
+        client: &Client,
+        tally: &Tally,
+        row: Row,
+        tries: u32,
+    ) -> Finished {
         let name = if tries > 1 { format!("{}~{tries}", row.id) } else { row.id.clone() };
         let mut finished = Finished {
             model: self.model.clone(),
@@ -119,13 +128,19 @@ impl Settings {
             attempts: 0,
             sent_at: None,
             finished_at: None,
+            last_call: None,
             row,
         };
         if let RowRequest::Turns(turns) = finished.row.request.clone() {
             let mut chat = self.start(None);
             let mut answers = Vec::new();
             for (number, turn) in turns.iter().enumerate() {
-                chat = chat.user(turn).named(format!("{name}#{}", number + 1));
+                if let Some(call) = finished.last_call.take() {
+                    tally.taken(&call);
+                }
+                let call = format!("{name}#{}", number + 1);
+                finished.last_call = Some(call.clone());
+                chat = chat.user(turn).named(call);
                 let Some(answer) = finished.call(client, &chat).await else { return finished };
                 let text = answer.as_str().unwrap_or_default().to_owned();
                 chat = chat.assistant(text);
@@ -133,6 +148,7 @@ impl Settings {
             }
             finished.result = Ok(Value::Array(answers));
         } else if let Some(chat) = self.chats(&finished.row).pop() {
+            finished.last_call = Some(name.clone());
             let chat = chat.named(name);
             if let Some(answer) = finished.call(client, &chat).await {
                 finished.result = Ok(answer);

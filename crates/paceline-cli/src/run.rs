@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use paceline::budget::{Budgets, Record, SpendingCap};
+use paceline::budget::{Budgets, EstimatorState, Record, SpendingCap};
 use paceline::transport::ApiKey;
 use paceline::{Client, ClientBuilder, ErrorKind, PastCall, RetryPolicy};
 use paceline_core::LimitKey;
@@ -15,9 +15,11 @@ use paceline_sim::rules::Limits;
 use crate::account::{self, Account};
 use crate::args::RunArgs;
 use crate::budgets;
+use crate::elsewhere::Elsewhere;
 use crate::error::{UserError, warn};
 use crate::input::{Input, InputOptions};
 use crate::journal::{Header, Journal, Past};
+use crate::learned;
 use crate::output::{Failed, Origin, Output};
 use crate::plan::Plan;
 use crate::row::Settings;
@@ -27,7 +29,7 @@ use crate::tally::Tally;
 
 /// Runs a file of prompts; the exit code, or what is wrong with the call.
 pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
-    budgets::check(args)?;
+    let mut budgets = budgets::of(args)?;
     let settings = Settings::new(args);
     let key = key(args)?;
     let options = InputOptions { field: args.field.clone(), settings: settings.to_json() };
@@ -37,6 +39,8 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let base_url = server.as_ref().map_or_else(|| args.base_url.clone(), Server::base_url);
 
     let out = out_path(args);
+    let learned_at = learned::path(args, &out);
+    let learned = learned_at.as_deref().map(learned::load).transpose()?.flatten();
     let mut output = Output::open(&out, &input, origin)?;
     if failed_rows(args) == Failed::RunAgain {
         output.forget_failed()?;
@@ -50,22 +54,29 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let journal = Journal::path_beside(&out);
     let (journal, past) = Journal::open(&journal, &header, &input, crate::time::now())?;
     let ledger = account::open(args)?;
-    let budgets = budgets::open(args, ledger.as_deref(), crate::time::now())?;
+    let elsewhere =
+        ledger.clone().map(|ledger| Elsewhere::new(ledger, &mut budgets, crate::time::now()));
+    let elsewhere = elsewhere.transpose()?;
     let records = Account::new(journal, ledger.clone());
     let tally = Arc::new(Tally::new(records));
     let record = Arc::clone(&tally) as Arc<dyn Record>;
-    let client = client(args, &base_url, key, record, budgets)?;
+    let client = client(args, &base_url, key, record, budgets, learned)?;
     let plan = plan(args, &input, &output, &client, &settings)?;
     remember(&client, &past);
     confirm(args, &base_url, &plan, &client)?;
 
     let started = Instant::now();
     let mut runner = Runner::new(args, &input, output, origin, client.clone(), settings, tally)?;
+    let planned = client.job(&plan.job);
+    runner.watch(elsewhere, plan.job);
     let end = runner.run().await?;
+    if let Some(path) = &learned_at {
+        learned::save(path, &client);
+    }
     if let Some(ledger) = &ledger {
         account::close(ledger);
     }
-    let summary = Summary::new(&runner, &client, started.elapsed(), args.simulate);
+    let summary = Summary::new(&runner, &client, started.elapsed(), args.simulate, planned);
     if !args.quiet {
         // The summary is for people; where stderr is closed nobody reads it.
         let _ = write!(std::io::stderr(), "{}", summary.for_people(&out, &end));
@@ -138,6 +149,7 @@ fn client(
     key: ApiKey,
     record: Arc<dyn Record>,
     budgets: Budgets,
+    learned: Option<EstimatorState>,
 ) -> Result<Client, UserError> {
     let mut builder: ClientBuilder = Client::builder()
         .base_url(base_url)
@@ -147,6 +159,9 @@ fn client(
         .quota_share(args.quota_share)
         .max_in_flight(args.max_in_flight)
         .retry(RetryPolicy::default().may_bill_twice());
+    if let Some(state) = learned {
+        builder = builder.estimator_state(state);
+    }
     if let Some(profile) = args.profile {
         builder = builder.profile(profile.into());
     }
@@ -203,21 +218,12 @@ fn plan(
             "model {model} is not in the table of limits: it starts at the lowest row, until the server states its own"
         ));
     }
-    let has_budget = args.budget_usd.is_some() || budgets::has_any(args);
-    if let (true, Some(model)) = (has_budget, plan.unpriced().first()) {
-        return Err(UserError::usage(format!("model {model} has no known price, so {} can't be kept", budget_option(args)))
+    let budget = args.budget_usd.map(|_| "--budget-usd").or(args.budgets.first_of_money());
+    if let (Some(budget), Some(model)) = (budget, plan.unpriced().first()) {
+        return Err(UserError::usage(format!("model {model} has no known price, so {budget} can't be kept"))
             .hint("give its price with --price IN/OUT, in US dollars per million tokens, such as --price 1.25/2.50"));
     }
     Ok(plan)
-}
-
-/// An option of a budget that was given.
-fn budget_option(args: &RunArgs) -> &'static str {
-    match (args.budget_usd, args.budget_per_day) {
-        (Some(_), _) => "--budget-usd",
-        (None, Some(_)) => "--budget-per-day",
-        (None, None) => "--budget-per-month",
-    }
 }
 
 /// What earlier runs sent counts in the limits and in the budget.

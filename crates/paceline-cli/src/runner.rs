@@ -8,18 +8,21 @@ use std::iter::Take;
 use std::sync::Arc;
 use std::time::Duration;
 
+use paceline::budget::Job;
 use paceline::{Client, Error, ErrorKind};
 use paceline_core::UnixMillis;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::args::RunArgs;
+use crate::elsewhere::{Elsewhere, LOOK_EVERY};
 use crate::error::{
     EXIT_BUDGET, EXIT_DONE, EXIT_FAILED_ROWS, EXIT_INTERRUPTED, EXIT_STOPPED, UserError, warn,
 };
 use crate::input::{Input, Row, Rows};
 use crate::interrupts::Interrupts;
 use crate::output::{Origin, Output};
+use crate::pause::Pause;
 use crate::progress::Progress;
 use crate::row::{Finished, Settings};
 use crate::tally::Tally;
@@ -28,18 +31,25 @@ use crate::tally::Tally;
 #[derive(Debug)]
 pub(crate) struct Runner {
     rows: Take<Rows>,
-    again: VecDeque<(Row, u32)>,
+    again: VecDeque<(Row, Tries)>,
     output: Output,
     origin: Origin,
     client: Client,
     settings: Arc<Settings>,
     pub(crate) tally: Arc<Tally>,
-    tasks: JoinSet<(Finished, u32)>,
+    tasks: JoinSet<(Finished, Tries)>,
     most_at_once: usize,
     max_failures: u64,
     max_outage: Duration,
     quiet: bool,
     outage: Option<Outage>,
+    elsewhere: Option<Elsewhere>,
+    /// All the rows that are to be run, to be estimated anew.
+    pub(crate) job: Job,
+    waits_for_budget: bool,
+    pause: Option<Pause>,
+    /// The last period that was said to be waited for.
+    said_until: Option<UnixMillis>,
     pub(crate) counts: RowCounts,
     /// The first failures, while they are all alike and nothing has succeeded.
     alike: Option<(String, u64)>,
@@ -53,6 +63,13 @@ pub(crate) struct RowCounts {
     pub(crate) done: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+}
+
+/// How often a row was started, by which its calls are named, and how often it failed in passing ways.
+#[derive(Clone, Copy, Debug)]
+struct Tries {
+    started: u32,
+    failed: u32,
 }
 
 /// How a run ended.
@@ -126,10 +143,21 @@ impl Runner {
             max_outage: args.max_outage,
             quiet: args.quiet,
             outage: None,
+            elsewhere: None,
+            job: Job::new(),
+            waits_for_budget: args.budgets.wait_for_budget,
+            pause: None,
+            said_until: None,
             counts,
             alike: None,
             errors: Vec::new(),
         })
+    }
+
+    /// Has the ledger watched while it runs, if there is one, and says what the job will come to.
+    pub(crate) fn watch(&mut self, elsewhere: Option<Elsewhere>, job: Job) {
+        self.elsewhere = elsewhere;
+        self.job = job;
     }
 
     /// Runs to the end.
@@ -139,9 +167,8 @@ impl Runner {
     pub(crate) async fn run(&mut self) -> Result<End, UserError> {
         let mut progress = Progress::new(self.quiet);
         let mut interrupts = Interrupts::listen();
-        let mut tick = interval(progress.period());
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        tick.tick().await;
+        let mut tick = ticks(progress.period()).await;
+        let mut look = ticks(LOOK_EVERY).await;
         let end = loop {
             let more = self.fill()?;
             if self.tasks.is_empty() && !more {
@@ -154,11 +181,14 @@ impl Runner {
                     None => std::future::pending().await,
                 }
             };
+            let rest = self.pause.map(|pause| pause.rest(crate::time::now()));
             let end = tokio::select! {
                 Some(finished) = self.tasks.join_next() => self.take(finished)?,
-                () = probing, if self.tasks.is_empty() => None,
+                () = probing, if self.tasks.is_empty() && rest.is_none() => None,
+                () = sleep(rest.unwrap_or_default()), if rest.is_some() => None,
+                _ = look.tick(), if self.elsewhere.is_some() => self.look(),
                 _ = tick.tick() => {
-                    progress.show(&self.counts, &self.tally, &self.client);
+                    progress.show(&self.counts, &self.tally, &self.client, &self.job);
                     None
                 }
                 () = interrupts.next() => Some(End::Interrupted),
@@ -175,8 +205,28 @@ impl Runner {
         Ok(end.unwrap_or(if failed { End::FailedRows } else { End::Finished }))
     }
 
+    /// Looks at the ledger: what others have spent counts from now on, and those who wait for it are
+    /// tried again. Where it can't be read no budget can be kept, so the run is over.
+    fn look(&mut self) -> Option<End> {
+        let now = crate::time::now();
+        let elsewhere = self.elsewhere.as_mut()?;
+        // Reading takes some microseconds, and longer where there is much.
+        match tokio::task::block_in_place(|| elsewhere.look(&self.client, now)) {
+            Ok(is_new) => {
+                let is_over = is_new || !elsewhere.are_in_flight(now);
+                self.pause.take_if(|pause| *pause == Pause::Others && is_over);
+                None
+            }
+            Err(error) => Some(End::Stopped(format!("{error}; {}", error.hint()))),
+        }
+    }
+
     /// Starts rows up to the bound; `false` where none are left.
     fn fill(&mut self) -> Result<bool, UserError> {
+        self.pause.take_if(|pause| pause.is_over(crate::time::now()));
+        if self.pause.is_some() {
+            return Ok(true);
+        }
         if let Some(outage) = &self.outage {
             let may_probe = self.tasks.is_empty() && Instant::now() >= outage.next_probe;
             if may_probe && let Some((row, tries)) = self.again.pop_front() {
@@ -196,27 +246,33 @@ impl Runner {
             } else if self.output.has_failed(&row.id) {
                 self.counts.failed += 1;
             } else {
-                self.start(row, 1);
+                self.start(row, Tries { started: 0, failed: 0 });
             }
         }
         Ok(true)
     }
 
-    fn start(&mut self, row: Row, tries: u32) {
+    fn start(&mut self, row: Row, tries: Tries) {
         let (client, settings) = (self.client.clone(), Arc::clone(&self.settings));
-        self.tasks.spawn(async move { (settings.run(&client, row, tries).await, tries) });
+        let tally = Arc::clone(&self.tally);
+        let tries = Tries { started: tries.started + 1, ..tries };
+        self.tasks
+            .spawn(async move { (settings.run(&client, &tally, row, tries.started).await, tries) });
     }
 
     /// Takes a finished row: writes it, or puts it back; says whether the run is over.
     fn take(
         &mut self,
-        finished: Result<(Finished, u32), tokio::task::JoinError>,
+        finished: Result<(Finished, Tries), tokio::task::JoinError>,
     ) -> Result<Option<End>, UserError> {
         let (finished, tries) = match finished {
             Ok(finished) => finished,
             Err(error) if error.is_cancelled() => return Ok(None),
             Err(error) => return Err(UserError::usage("a row broke the program").cause(error)),
         };
+        if let Some(call) = &finished.last_call {
+            self.tally.taken(call);
+        }
         let Err(error) = &finished.result else {
             self.output.append(&finished.out_row(), self.origin)?;
             self.counts.done += 1;
@@ -227,15 +283,19 @@ impl Runner {
             return Ok(None);
         };
         if error.kind() == ErrorKind::BudgetReached {
-            return Ok(Some(End::Budget(error.to_string(), error.renews_at())));
+            let (why, renews) = (error.to_string(), error.renews_at());
+            self.pause = self.pause_for(&why, renews);
+            self.again.push_back((finished.row, tries));
+            return Ok(self.pause.is_none().then_some(End::Budget(why, renews)));
         }
         if error.ends_everything() {
             return Ok(Some(End::Stopped(describe(error))));
         }
-        let others_succeed = self.outage.is_none() && tries >= TRIES;
+        let tries = Tries { failed: tries.failed + 1, ..tries };
+        let others_succeed = self.outage.is_none() && tries.failed >= TRIES;
         if error.is_retryable() && !others_succeed {
             let end = self.suffer(error);
-            self.again.push_back((finished.row, tries + 1));
+            self.again.push_back((finished.row, tries));
             return Ok(end);
         }
         let (message, status) = (describe(error), error.status());
@@ -243,6 +303,20 @@ impl Runner {
         self.counts.failed += 1;
         self.group(&message, &finished.row.id);
         Ok(self.judge_failure(&message, status))
+    }
+
+    /// A budget refuses: whether there is something to wait for.
+    fn pause_for(&mut self, why: &str, renews: Option<UnixMillis>) -> Option<Pause> {
+        let now = crate::time::now();
+        let others = self.elsewhere.as_ref().is_some_and(|others| others.are_in_flight(now));
+        let pause = Pause::after(renews, others, self.waits_for_budget);
+        if let Some(Pause::Until(moment)) = pause
+            && self.said_until != Some(moment)
+        {
+            self.said_until = Some(moment);
+            warn(format!("{why}; waiting until {}", crate::time::rfc3339(moment)));
+        }
+        pause
     }
 
     /// Something passing went wrong: pause and probe, until it has lasted too long.
@@ -300,8 +374,10 @@ impl Runner {
         }
         let drain = async {
             loop {
+                // A call that is settled is not in flight any more, and its answer may still be on
+                // the way here: it was paid for, and must not be lost.
                 let in_flight = self.client.limits().map_or(0, |limits| limits.in_flight);
-                if in_flight == 0 || self.tasks.is_empty() {
+                if (in_flight == 0 && !self.tally.is_owed()) || self.tasks.is_empty() {
                     return Ok(());
                 }
                 // A look now and then, because those that only wait never end.
@@ -330,6 +406,14 @@ impl Runner {
         let RowCounts { total, done, failed, skipped } = self.counts;
         total.saturating_sub(done + failed + skipped)
     }
+}
+
+/// Ticks from a period after now on; those that nobody was there for are left out.
+async fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks.tick().await;
+    ticks
 }
 
 /// An error in one line, with its status and its cause.

@@ -4,15 +4,15 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use paceline::Client;
 use paceline::budget::{Forecast, Outlook, Pace, Standing};
+use paceline::{Client, JobRange};
 use paceline_core::{Dimension, LimitKey};
 use paceline_limiter::LimitSnapshot;
 use serde_json::{Value, json};
 
 use crate::budgets;
 use crate::output::usd;
-use crate::plan::thousands;
+use crate::plan::{self, thousands};
 use crate::runner::{End, RowCounts, Runner};
 use crate::tally::Counts;
 use crate::time::{rfc3339, spoken};
@@ -32,6 +32,9 @@ pub(crate) struct Summary {
     binding: Option<Outlook>,
     input_error: f64,
     estimates: u64,
+    /// What all of it was to come to, before anything was sent and with what is known now.
+    planned: JobRange,
+    learned: JobRange,
     simulated: bool,
 }
 
@@ -46,7 +49,13 @@ struct QuotaUse {
 }
 
 impl Summary {
-    pub(crate) fn new(runner: &Runner, client: &Client, wall: Duration, simulated: bool) -> Self {
+    pub(crate) fn new(
+        runner: &Runner,
+        client: &Client,
+        wall: Duration,
+        simulated: bool,
+        planned: JobRange,
+    ) -> Self {
         let counts = runner.tally.counts().clone();
         let limits = client.limits().map(|limits| limits.limits).unwrap_or_default();
         let quota = limits
@@ -67,6 +76,8 @@ impl Summary {
             binding: budgets::binding(client, &counts.averages, pace),
             input_error: accuracy.mean_error,
             estimates: accuracy.count,
+            planned,
+            learned: client.job(&runner.job),
             simulated,
             counts,
         }
@@ -117,6 +128,7 @@ impl Summary {
             say("estimate", format!("input tokens off by {error:.1} % on average"));
         }
         say("cost", self.counts.cost.to_string());
+        self.job().into_iter().for_each(|(name, what)| say(name, what));
         say("time", spoken(self.wall));
         if let Some(quota) = &self.quota {
             let used = match quota.used {
@@ -140,6 +152,19 @@ impl Summary {
             say("next", next);
         }
         text
+    }
+
+    /// What all of it was to come to; where some is left, also what it is to come to by now.
+    fn job(&self) -> Vec<(&'static str, String)> {
+        if self.planned.calls == 0 {
+            return Vec::new();
+        }
+        let mut lines = vec![("planned", plan::in_short(&self.planned))];
+        if self.left > 0 && self.estimates > 0 {
+            let now = format!("{}, by what was answered", plan::in_short(&self.learned));
+            lines.push(("in all", now));
+        }
+        lines
     }
 
     /// What to do now; nothing where all is done.
@@ -195,6 +220,8 @@ impl Summary {
             "wall_s": self.wall.as_secs_f64(),
             "quota": quota,
             "budgets": budgets::to_json(&self.budgets),
+            "planned": plan::to_json(&self.planned),
+            "in_all": plan::to_json(&self.learned),
             "forecast": budgets::forecast_to_json(&self.forecast),
             "estimate": { "judged": self.estimates, "input_error": self.input_error },
             "simulated": self.simulated,

@@ -2,7 +2,7 @@
 //!
 //! Memory: 24 bytes an attempt. Invariant: every attempt that left is counted once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use paceline_budget::{Averages, Ending, Intent, Outcome, Record, RecordError, Recorded};
@@ -32,11 +32,25 @@ pub(crate) struct Counts {
     /// Every attempt that left: when it was sent, when it was over, and its tokens.
     pub(crate) calls: Vec<(i64, i64, u32)>,
     open: HashMap<(String, u32), UnixMillis>,
+    /// Calls that were answered and whose answers nobody has taken yet, by name.
+    untaken: HashSet<String>,
 }
 
 impl Tally {
     pub(crate) fn new(account: Account) -> Self {
         Self { account, counts: Mutex::default() }
+    }
+
+    /// The answer of a call is in good hands: it was written, or the row goes on with it.
+    pub(crate) fn taken(&self, call: &str) {
+        self.counts().untaken.remove(call);
+    }
+
+    /// Whether an attempt has an intent and no outcome, or an answer that nobody has taken yet. From
+    /// the intent to the moment at which the answer is taken there is no gap.
+    pub(crate) fn is_owed(&self) -> bool {
+        let counts = self.counts();
+        !counts.open.is_empty() || !counts.untaken.is_empty()
     }
 
     /// A look at the counts.
@@ -56,6 +70,9 @@ impl Counts {
 
     fn close(&mut self, outcome: &Outcome) {
         let key = (outcome.id.call.clone(), outcome.id.attempt);
+        if outcome.ending == Ending::Answered {
+            self.untaken.insert(key.0.clone());
+        }
         let sent = self.open.remove(&key).unwrap_or(outcome.at);
         if outcome.ending == Ending::NotSent {
             return;
@@ -89,5 +106,28 @@ impl Record for Tally {
     fn outcome(&self, outcome: &Outcome) -> Result<(), RecordError> {
         self.counts().close(outcome);
         self.account.outcome(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use paceline_budget::AttemptId;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_owed_from_its_intent_until_it_is_taken() {
+        let mut counts = Counts::default();
+        let (id, at) = (|n| AttemptId::new("row", n), UnixMillis::new(0));
+        let owed = |counts: &Counts| !counts.open.is_empty() || !counts.untaken.is_empty();
+        counts.open.insert(("row".to_owned(), 1), at);
+        assert!(owed(&counts), "it may be answered");
+        counts.close(&Outcome::new(id(1), at, Ending::Refused).status(429));
+        assert!(!owed(&counts), "it waits to be sent again, which never comes after a stop");
+        counts.open.insert(("row".to_owned(), 2), at);
+        counts.close(&Outcome::new(id(2), at, Ending::Answered).status(200));
+        assert!(owed(&counts), "it was paid for, and is not written yet");
+        counts.untaken.remove("row");
+        assert!(!owed(&counts));
     }
 }

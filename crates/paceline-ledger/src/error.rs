@@ -24,7 +24,9 @@ pub enum LedgerErrorKind {
     Damaged,
     /// The disk is full.
     Full,
-    /// Another program kept it to itself for more than ten seconds.
+    /// Another program kept it to itself for more than ten seconds while it was opened, or for some
+    /// seconds while it was closed. Between the two it is waited for, see
+    /// [`Ledger::held_up`](crate::Ledger::held_up).
     Busy,
     /// It can't be opened, read or written.
     Io,
@@ -129,9 +131,13 @@ impl LedgerError {
         codes.contains(&error.extended_code)
     }
 
-    /// The same as the seam has it: nothing may be sent.
+    /// The same as the seam has it: a name that is taken concerns one attempt, all else every one.
     pub(crate) fn to_record_error(&self) -> RecordError {
-        RecordError::new(self.to_string()).with_source(self.clone())
+        let error = match self.0.kind {
+            LedgerErrorKind::Duplicate => RecordError::refused(self.to_string()),
+            _ => RecordError::new(self.to_string()),
+        };
+        error.with_source(self.clone())
     }
 }
 

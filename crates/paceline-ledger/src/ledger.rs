@@ -2,7 +2,8 @@
 //!
 //! Invariants: an intent is committed before its future is ready; everything that one group holds
 //! is committed whole or not at all; the first failure is the last, as nothing that follows a
-//! failed commit can be trusted.
+//! failed commit can be trusted. A file that another program keeps to itself is no failure: nothing
+//! was begun, so the group waits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,13 +11,15 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use paceline_budget::{AttemptId, Ending, Intent, Outcome, Record, RecordError, Recorded};
-use rusqlite::{Connection, TransactionBehavior, params};
+use paceline_core::UnixMillis;
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::fold::Folder;
+use crate::follow::Others;
 use crate::query::Reader;
 use crate::queue::{Commit, Job, Queue};
 use crate::{row, schema};
@@ -53,6 +56,7 @@ impl RunInfo {
 pub struct Ledger {
     path: PathBuf,
     run: i64,
+    is_simulated: bool,
     queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -79,6 +83,7 @@ impl Ledger {
             )
             .map_err(failed)?;
         let run = connection.last_insert_rowid();
+        connection.busy_handler(Some(schema::wait_a_second)).map_err(failed)?;
         let queue = Arc::new(Queue::default());
         let folder = Folder::start(path, &mut connection, &queue)?;
         let writer =
@@ -87,7 +92,9 @@ impl Ledger {
             .name("paceline-ledger".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| LedgerError::io(path, error))?;
-        Ok(Self { path: path.to_owned(), run, queue, thread: Mutex::new(Some(thread)) })
+        let is_simulated = info.simulated;
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { path: path.to_owned(), run, is_simulated, queue, thread })
     }
 
     /// The file.
@@ -108,7 +115,55 @@ impl Ledger {
         Reader::open(&self.path)
     }
 
-    /// Waits on this thread until everything that was recorded before is committed.
+    /// What everybody else spends who writes to the file, other openings of this program included:
+    /// everything that was sent at this moment or later, and from then on what is added. Where the
+    /// money of this opening is not real, theirs is that which is not either.
+    ///
+    /// ```
+    /// use paceline_budget::{Budget, Budgets, Period};
+    /// # use paceline_budget::{AttemptId, Ending, Outcome, Record};
+    /// use paceline_core::{Money, UnixMillis};
+    /// use paceline_ledger::{Change, Ledger, RunInfo};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("ledger.db");
+    /// # let now = UnixMillis::new(1_795_000_000_000);
+    /// # let other = Ledger::open(&path, &RunInfo::new("somebody else"))?;
+    /// # let id = AttemptId::new("row-1", 1);
+    /// # other.outcome(&Outcome::new(id, now, Ending::Answered).cost(Money::from_ticks(412)))?;
+    /// # other.flush()?;
+    /// let ledger = Ledger::open(&path, &RunInfo::new("summaries"))?;
+    /// let mut budgets = Budgets::new();
+    /// budgets.add(Budget::money(Money::from_usd(10), Period::Day)?)?;
+    ///
+    /// // Two days back, for the calls that were under way at midnight. Then again and again.
+    /// let mut others = ledger.others(UnixMillis::new(now.as_millis() - 2 * 86_400_000))?;
+    /// others.look(now, |change| match change {
+    ///     Change::TakenBack(spend) => budgets.take_back([spend]),
+    ///     Change::Spent(spend) => drop(budgets.restore([spend])),
+    ///     _ => {}
+    /// })?;
+    /// assert_eq!(budgets.standings(now).next().map(|standing| standing.spent), Some(412));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`LedgerError`] where the file can't be read.
+    pub fn others(&self, since: UnixMillis) -> Result<Others, LedgerError> {
+        let reader = self.reader()?;
+        let reader = if self.is_simulated { reader.simulated() } else { reader };
+        Ok(Others::new(reader, self.run, since))
+    }
+
+    /// For how long another program has kept the file to itself, while it does; `None` otherwise. It
+    /// is known after a second. Intents wait meanwhile, without end, so nothing is sent; outcomes are
+    /// kept in memory. [`Ledger::close`] gives up after some seconds.
+    pub fn held_up(&self) -> Option<Duration> {
+        self.queue.held_up()
+    }
+
+    /// Waits on this thread until everything that was recorded before is committed, also while
+    /// another program keeps the file to itself.
     ///
     /// # Errors
     /// [`LedgerError`] where writing has failed, or the ledger is closed.
@@ -205,7 +260,7 @@ impl Drop for EndOfThread<'_> {
 
 impl Writer {
     fn run(self) {
-        let Self { path, run, mut connection, mut folder, queue } = self;
+        let Self { path, run, connection, mut folder, queue } = self;
         let _end = EndOfThread(&queue, &path);
         let mut refused = Refused::default();
         let mut last = Instant::now();
@@ -213,7 +268,7 @@ impl Writer {
             last = Instant::now();
             // A panic must leave nobody waiting either.
             let committed = panic::catch_unwind(AssertUnwindSafe(|| {
-                commit(&mut connection, run, &group, &mut refused)
+                commit(&connection, run, &group, &mut refused, &queue)
                     .map_err(|error| LedgerError::sqlite(&path, error))
             }));
             let committed = committed.unwrap_or_else(|_| {
@@ -243,13 +298,14 @@ type Refused = HashMap<AttemptId, u32>;
 
 /// Commits a group; which of its jobs were intents of attempts that had a row already.
 fn commit(
-    connection: &mut Connection,
+    connection: &Connection,
     run: i64,
     group: &[Job],
     refused: &mut Refused,
+    queue: &Queue,
 ) -> rusqlite::Result<Vec<usize>> {
     let mut duplicates = Vec::new();
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let transaction = begin(connection, queue)?;
     for (at, job) in group.iter().enumerate() {
         match job {
             Job::Intent(intent, _) => {
@@ -265,6 +321,25 @@ fn commit(
     }
     transaction.commit()?;
     Ok(duplicates)
+}
+
+/// Begins to write. Waits while another program does, however long, unless the ledger is closing.
+fn begin<'a>(connection: &'a Connection, queue: &Queue) -> rusqlite::Result<Transaction<'a>> {
+    let since = Instant::now();
+    loop {
+        match Transaction::new_unchecked(connection, TransactionBehavior::Immediate) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && !queue.is_closing() =>
+            {
+                queue.set_held_up(Some(since));
+            }
+            begun => {
+                queue.set_held_up(None);
+                return begun;
+            }
+        }
+    }
 }
 
 fn is_of_refused(outcome: &Outcome, refused: &mut Refused) -> bool {
@@ -296,8 +371,7 @@ fn answer(path: &Path, group: Vec<Job>, duplicates: &[usize]) {
 }
 
 fn wall_millis() -> i64 {
-    let millis =
-        |elapsed: std::time::Duration| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
+    let millis = |elapsed: Duration| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => millis(since),
         Err(before) => -millis(before.duration()),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use paceline_core::{LimitKey, ModelId, Money, Tag, UnixMillis};
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::row::{self, Attempt};
@@ -175,7 +175,8 @@ impl Reader {
         self
     }
 
-    /// What attempts come to: what a budget starts with.
+    /// What attempts come to, for people. A budget starts with rows instead, each at its moment: it is
+    /// restored from a [`Spend`](paceline_budget::Spend) of every attempt of [`Reader::for_each`].
     ///
     /// # Errors
     /// [`LedgerError`] where the file can't be read any more.
@@ -228,6 +229,45 @@ impl Reader {
         mut show: impl FnMut(Attempt) -> ControlFlow<()>,
     ) -> Result<(), LedgerError> {
         self.select(row::COLUMNS, range, "ORDER BY rowid", |row| Ok(show(row::read(row)?)))
+    }
+
+    /// The attempts that were added behind a row, by others than an opening of this file, with their
+    /// rows. Those that were sent before a moment are left out.
+    pub(crate) fn rows_after(
+        &self,
+        last: Option<i64>,
+        since: UnixMillis,
+        without: i64,
+        mut show: impl FnMut(i64, Attempt),
+    ) -> Result<(), LedgerError> {
+        // At first by the moment, which has an index; then by the row, as there are few behind it.
+        let by = if last.is_some() { "rowid > ?2 AND +sent_ms >= ?1" } else { "sent_ms >= ?1" };
+        let query = format!(
+            "SELECT {}, rowid FROM attempt WHERE {by} AND +run <> ?3 \
+             AND +run IN (SELECT id FROM run WHERE simulated = ?4) ORDER BY rowid",
+            row::COLUMNS
+        );
+        let mut read = || {
+            let mut statement = self.connection.prepare_cached(&query)?;
+            let last = last.unwrap_or(i64::MIN);
+            let values = params![since.as_millis(), last, without, self.simulated];
+            let mut rows = statement.query(values)?;
+            while let Some(row) = rows.next()? {
+                show(row.get("rowid")?, row::read(row)?);
+            }
+            Ok(())
+        };
+        read().map_err(|error| LedgerError::sqlite(&self.path, error))
+    }
+
+    /// The attempt of a row.
+    pub(crate) fn row(&self, row: i64) -> Result<Option<Attempt>, LedgerError> {
+        let query = format!("SELECT {} FROM attempt WHERE rowid = ?1", row::COLUMNS);
+        let read = || {
+            let mut statement = self.connection.prepare_cached(&query)?;
+            statement.query_row([row], row::read).optional()
+        };
+        read().map_err(|error| LedgerError::sqlite(&self.path, error))
     }
 
     fn select(

@@ -59,6 +59,8 @@ struct State {
     /// Outcomes that could not be written.
     unkept: Vec<Outcome>,
     is_closing: bool,
+    /// Since when another program has kept the file to itself.
+    held_up: Option<Instant>,
 }
 
 impl Queue {
@@ -130,6 +132,20 @@ impl Queue {
         drop(state);
         wake.into_iter().for_each(Waker::wake);
         Some(group)
+    }
+
+    /// Another program keeps the file to itself since then, or not any more.
+    pub(crate) fn set_held_up(&self, since: Option<Instant>) {
+        self.lock().held_up = since;
+    }
+
+    /// For how long another program has kept the file to itself, while it does.
+    pub(crate) fn held_up(&self) -> Option<Duration> {
+        self.lock().held_up.map(|since| since.elapsed())
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.lock().is_closing
     }
 
     /// Everything that is queued is still written, and then nothing more.

@@ -3,8 +3,8 @@
 //! Invariants: an attempt has one row, whatever is replayed; its first outcome stands; a cost that
 //! can't be one is not believed, and what was reserved stands in for it.
 
-use paceline_budget::{AttemptId, Ending, Intent, Outcome};
-use paceline_core::{Caller, Certainty, ModelId, Money, Tag, UnixMillis};
+use paceline_budget::{AttemptId, Ending, Intent, Outcome, Price, Spend};
+use paceline_core::{Caller, Certainty, ModelId, Money, Tag, UnixMillis, Usage};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
@@ -58,6 +58,53 @@ impl Attempt {
     /// there is no outcome.
     pub fn is_possible(&self) -> bool {
         matches!(self.ending, None | Some(Ending::MaybeCharged))
+    }
+
+    /// The tokens that count as used: those reported, or what was reserved where none were and the
+    /// attempt may have used some.
+    pub fn counted_tokens(&self) -> u64 {
+        match (self.tokens, self.ending) {
+            (Some((input, output)), _) => input.saturating_add(output),
+            (None, Some(Ending::Refused | Ending::NotSent)) => 0,
+            (None, _) => self.reserved_tokens,
+        }
+    }
+
+    /// Whether its row says what no call can have spent: below zero, above [`Price::MOST`] or above
+    /// [`Usage::MAX_TOKENS`]. Then a [`Spend`] made of it has what was reserved instead.
+    pub fn is_absurd(&self) -> bool {
+        !can_cost(self.spent()) || self.counted_tokens() > Usage::MAX_TOKENS
+    }
+}
+
+fn can_cost(money: Money) -> bool {
+    (Money::ZERO..=Price::MOST).contains(&money)
+}
+
+/// What an attempt counts for a budget, at the moment at which a client would have counted it: when
+/// it was over, or while it has no outcome when it was sent.
+///
+/// What no call can have spent is not believed, and what was reserved stands in for it; what can't
+/// have been reserved either counts as the most that a call can spend. So it is never refused by
+/// [`Budgets::restore`](paceline_budget::Budgets::restore).
+impl From<&Attempt> for Spend {
+    fn from(attempt: &Attempt) -> Self {
+        let money = Some(attempt.spent()).filter(|spent| can_cost(*spent));
+        let money = money.unwrap_or(attempt.reserved.clamp(Money::ZERO, Price::MOST));
+        let tokens = Some(attempt.counted_tokens()).filter(|tokens| *tokens <= Usage::MAX_TOKENS);
+        let tokens = tokens.unwrap_or(attempt.reserved_tokens.min(Usage::MAX_TOKENS));
+        let spend = Self::new(attempt.ended_at.unwrap_or(attempt.sent_at))
+            .money(money)
+            .total_tokens(tokens)
+            .model(attempt.model.clone());
+        let spend = match &attempt.tag {
+            Some(tag) => spend.tag(tag.clone()),
+            None => spend,
+        };
+        match &attempt.caller {
+            Some(caller) => spend.caller(caller.clone()),
+            None => spend,
+        }
     }
 }
 

@@ -196,6 +196,11 @@ fn wait_for_others(times: i32) -> bool {
     true
 }
 
+/// The same for those who try again by themselves: one second in all.
+pub(crate) fn wait_a_second(times: i32) -> bool {
+    times < 300 && wait_for_others(times)
+}
+
 /// Tries again where SQLite answers busy without waiting.
 fn retried<T>(mut run: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let mut times = 0;

@@ -30,6 +30,7 @@ mod length;
 mod models;
 mod options;
 mod refusal;
+mod tokenize;
 mod tokens;
 
 pub use fault::Fault;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use crate::call::Call;
+use crate::call::{Call, JSON};
 use crate::client::{Client, lock, wall_now};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -25,9 +25,7 @@ mod answer;
 mod refusal;
 mod reserved;
 
-#[cfg(feature = "tower")]
-pub(crate) use answer::ANSWER_CAP;
-pub(crate) use answer::Whole;
+pub(crate) use answer::{ANSWER_CAP, Whole, said_cost};
 pub(crate) use refusal::ERROR_CAP;
 pub(crate) use reserved::Reserved;
 
@@ -160,7 +158,7 @@ impl Client {
         let line = self.0.lines.of(call.shape.model());
         // A line is never closed, so this only ever waits.
         let _place = line.acquire().await.ok();
-        let demand = self.demand_of(&call.shape, call.tag.as_ref())?;
+        let demand = self.demand_of(call.asking())?;
         let of = Some((call, attempt));
         self.0.told.tell(of, || estimated(&demand));
         let receipt = self.admitted(&demand, || self.0.told.tell(of, || EventKind::Queued)).await?;
@@ -180,21 +178,34 @@ impl Client {
             Some(tag) => intent.tag(tag.clone()),
             None => intent,
         };
-        record.intent(&intent).await.map_err(|error| {
-            Error::new(ErrorKind::Record, "the attempt could not be recorded").because(error)
-        })
+        let intent = match &call.caller {
+            Some(caller) => intent.caller(caller.clone()),
+            None => intent,
+        };
+        record.intent(&intent).await.map_err(Error::not_recorded)
     }
 
     fn request(&self, call: &Call) -> Result<Request<Bytes>, Error> {
+        self.request_to(Method::POST, &call.path, call.body.clone(), call.accept)
+    }
+
+    /// A request to a path below the base address, with the key.
+    pub(crate) fn request_to(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        accept: &'static str,
+    ) -> Result<Request<Bytes>, Error> {
         let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(self.0.base.join(&call.path))
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, call.accept);
+            .method(method)
+            .uri(self.0.base.join(path))
+            .header(CONTENT_TYPE, JSON)
+            .header(ACCEPT, accept);
         if let Some(key) = &self.0.key {
             request = request.header(AUTHORIZATION, key.authorization());
         }
-        request.body(call.body.clone()).map_err(|error| {
+        request.body(body).map_err(|error| {
             Error::new(ErrorKind::Settings, "the request can't be made").because(error)
         })
     }

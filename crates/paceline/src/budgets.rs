@@ -99,6 +99,16 @@ impl Keeper {
         settled
     }
 
+    /// What others have spent, and what counted before and does not any more.
+    pub(crate) fn elsewhere(
+        &mut self,
+        spent: impl IntoIterator<Item = Spend>,
+        taken_back: impl IntoIterator<Item = Spend>,
+    ) -> usize {
+        self.budgets.take_back(taken_back);
+        self.budgets.restore(spent)
+    }
+
     /// Where every budget stands.
     pub(crate) fn standings(&self, now: UnixMillis) -> Vec<Standing> {
         self.budgets.standings(now).collect()

@@ -1,12 +1,15 @@
 //! How a client is put together.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use paceline_budget::tiers::Tier;
-use paceline_budget::{Budgets, Price, Record, SpendingCap};
+use paceline_budget::{
+    Budgets, Estimator, EstimatorState, Price, PriceTable, Record, SpendingCap, Tokenizer,
+};
 use paceline_core::{Admission, ModelId};
 use paceline_limiter::tokio::SharedLimiter;
 use paceline_limiter::{Limiter, Overtaking, Profile, QueuePolicy};
@@ -20,7 +23,7 @@ use crate::retry::RetryPolicy;
 
 /// Builds a [`Client`]. Every setting has a default; without any, the client calls
 /// `https://api.x.ai/v1` with the key in `XAI_API_KEY`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ClientBuilder {
     base_url: Option<String>,
     key: Option<ApiKey>,
@@ -38,7 +41,10 @@ pub struct ClientBuilder {
     tier: Tier,
     cap: Option<SpendingCap>,
     budgets: Budgets,
+    prices: Option<PriceTable>,
     price: Option<Price>,
+    tokenizer: Option<Arc<dyn Tokenizer>>,
+    estimator: Option<EstimatorState>,
     retry: RetryPolicy,
 }
 
@@ -202,10 +208,83 @@ impl ClientBuilder {
         self
     }
 
+    /// Prices by model. Default: the table that ships with this version, which
+    /// [`Client::refresh_prices`] brings up to date.
+    #[must_use]
+    pub fn prices(mut self, prices: PriceTable) -> Self {
+        self.prices = Some(prices);
+        self
+    }
+
     /// The price of every model, in place of the table's.
     #[must_use]
     pub const fn price(mut self, price: Price) -> Self {
         self.price = Some(price);
+        self
+    }
+
+    /// Another tokenizer beside the classes: what it counts of a call's texts is one more witness of its
+    /// input, and what it is off by is learned from the answers. Default: none.
+    ///
+    /// It counts on the thread that makes the call, before that waits for its turn. A public one comes
+    /// with the feature `tiktoken`, and with `kitoken` one that you have as a file.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use paceline::budget::Tokenizer;
+    /// use paceline::{Chat, Client};
+    ///
+    /// struct Words;
+    /// impl Tokenizer for Words {
+    ///     fn count(&self, text: &str) -> u64 {
+    ///         text.split_whitespace().count() as u64
+    ///     }
+    /// }
+    /// # let transport = paceline_transport::mock::MockTransport::new();
+    /// let client = Client::builder()
+    /// #   .base_url("http://127.0.0.1:1/v1").transport(transport)
+    ///     .tokenizer(Arc::new(Words))
+    ///     .build()?;
+    /// assert!(client.estimate(&Chat::new("grok-4.3").user("Two words?")).input().upper_amount() > 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn tokenizer(mut self, tokenizer: Arc<dyn Tokenizer>) -> Self {
+        self.tokenizer = Some(tokenizer);
+        self
+    }
+
+    /// What the estimator of an earlier client had learned, so that this one starts warm. Default: it has
+    /// seen nothing.
+    ///
+    /// It is plain data for `serde`, with a version. What another version wrote, or what is damaged, is
+    /// refused by [`ClientBuilder::build`] with the reason as its source: keep the file then, and leave
+    /// this out. [`Client::estimator_state`] gives it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use paceline_transport::mock::{Answer, MockTransport};
+    /// # let transport = MockTransport::new().always(Answer::new(200, r#"{
+    /// #   "choices": [], "usage": {"prompt_tokens": 140, "completion_tokens": 4, "total_tokens": 144}}"#));
+    /// use paceline::{Chat, Client, budget::EstimatorState};
+    /// # let builder = || Client::builder().base_url("http://127.0.0.1:1/v1").transport(transport.clone());
+    ///
+    /// let client = builder().build()?;
+    /// client.chat(&Chat::new("grok-4.3").user("What is a spider?")).await?;
+    /// // Write it to a new file and rename that over the old one, so that none is ever half written.
+    /// let saved = serde_json::to_string(&client.estimator_state())?;
+    ///
+    /// let state: EstimatorState = serde_json::from_str(&saved)?;
+    /// let warm = builder().estimator_state(state).build()?;
+    /// let chat = Chat::new("grok-4.3").user("What is an egg?");
+    /// assert_eq!(warm.estimate(&chat).input(), client.estimate(&chat).input());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn estimator_state(mut self, state: EstimatorState) -> Self {
+        self.estimator = Some(state);
         self
     }
 
@@ -219,8 +298,8 @@ impl ClientBuilder {
     /// Builds the client.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] where an address, the share or the transport is not usable, or no
-    /// key is known for an x.ai host.
+    /// [`ErrorKind::Settings`] where an address, the share, the transport or the state of the estimator
+    /// is not usable, or no key is known for an x.ai host.
     pub fn build(self) -> Result<Client, Error> {
         let base = BaseUrl::parse(self.base_url.as_deref().unwrap_or(XAI_BASE_URL))
             .map_err(|error| settings("the base address is not usable").because(error))?;
@@ -228,6 +307,12 @@ impl ClientBuilder {
         let key = match self.key {
             Some(key) => Some(key),
             None => key_from_environment(&base)?,
+        };
+        let estimator = match &self.estimator {
+            Some(state) => Estimator::restore(state).map_err(|error| {
+                settings("the state of the estimator is not usable").because(error)
+            })?,
+            None => Estimator::new(),
         };
         let transport = match self.transport {
             Some(transport) => transport,
@@ -263,9 +348,22 @@ impl ClientBuilder {
             in_flight: self.in_flight,
             cap: self.cap,
             budgets: self.budgets,
+            prices: self.prices.unwrap_or_else(PriceTable::builtin),
             price: self.price,
+            tokenizer: self.tokenizer,
+            estimator,
             retry: self.retry,
         }))
+    }
+}
+
+/// A key, or an address that is not checked yet, is no business of a log.
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("tier", &self.tier)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
     }
 }
 

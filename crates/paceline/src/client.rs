@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use paceline_budget::{
-    Accuracy, Budgets, CallShape, Estimate, Estimator, Price, PriceTable, Record, Room,
-    SpendingCap, Standing, tiers,
+    Accuracy, Budgets, Estimate, Estimator, EstimatorState, Price, PriceTable, Record, Room, Spend,
+    SpendingCap, Standing, Tokenizer, tiers,
 };
 use paceline_core::{
     Actual, Admission, Amount, Demand, Dimension, Instant, LimitKey, ModelId, Money, Observation,
-    Quota, Receipt, Refusal, Tag, UnixMillis,
+    Quota, Receipt, Refusal, UnixMillis,
 };
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
@@ -27,6 +27,7 @@ use crate::attempt::Whole;
 use crate::budgets::Keeper;
 use crate::builder::ClientBuilder;
 use crate::call::Call;
+use crate::demand::Asking;
 use crate::discover::{Ceilings, Discover};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Events, Told};
@@ -37,6 +38,7 @@ use crate::reply::Reply;
 use crate::request::{Chat, JsonCall, Responses};
 use crate::retry::{RetryBudget, RetryPolicy};
 use crate::stream::{ReplyStream, Streamed};
+use crate::terms::AskedTerms;
 
 /// A client that uses all of a quota and none beyond it. Clones are cheap and share everything.
 ///
@@ -75,8 +77,9 @@ pub(crate) struct Inner {
     pub(crate) retry_budget: Mutex<RetryBudget>,
     pub(crate) estimator: Mutex<Estimator>,
     discover: Mutex<Discover>,
-    prices: PriceTable,
+    pub(crate) prices: Mutex<PriceTable>,
     price: Option<Price>,
+    tokenizer: Option<Arc<dyn Tokenizer>>,
     has_cap: bool,
     budgets: Mutex<Keeper>,
     /// Why nothing more may be sent, once that is known.
@@ -86,6 +89,8 @@ pub(crate) struct Inner {
     pub(crate) lines: Lines,
     /// Refusals for the rate since the last good answer.
     pub(crate) refusals: AtomicU64,
+    /// Tells the names that this client gives from those of others on the same record.
+    own: u64,
     calls: AtomicU64,
 }
 
@@ -102,7 +107,10 @@ pub(crate) struct Parts {
     pub(crate) in_flight: Option<NonZeroU64>,
     pub(crate) cap: Option<SpendingCap>,
     pub(crate) budgets: Budgets,
+    pub(crate) prices: PriceTable,
     pub(crate) price: Option<Price>,
+    pub(crate) tokenizer: Option<Arc<dyn Tokenizer>>,
+    pub(crate) estimator: Estimator,
     pub(crate) retry: RetryPolicy,
 }
 
@@ -154,16 +162,18 @@ impl Client {
             record: parts.record,
             retry: parts.retry,
             retry_budget: Mutex::new(RetryBudget::new()),
-            estimator: Mutex::new(Estimator::new()),
+            estimator: Mutex::new(parts.estimator),
             discover: Mutex::new(Discover::new(parts.ceilings)),
-            prices: PriceTable::builtin(),
+            prices: Mutex::new(parts.prices),
             price: parts.price,
+            tokenizer: parts.tokenizer,
             has_cap: parts.cap.is_some(),
             budgets: Mutex::new(Keeper::new(parts.budgets, parts.cap.as_ref())),
             told: Told::default(),
             stopped: Mutex::new(None),
             lines: Lines::default(),
             refusals: AtomicU64::new(0),
+            own: rand::random_range(0..1 << 48),
             calls: AtomicU64::new(0),
         }));
         if let Some(cap) = parts.cap {
@@ -187,7 +197,7 @@ impl Client {
     /// Dropped before it was sent, everything it had reserved goes back; after that, what it
     /// reserved counts as spent, because the server may charge it.
     pub async fn chat(&self, chat: &Chat) -> Result<Reply, Error> {
-        let call = Call::chat(chat, self.name(chat.name()))?;
+        let call = Call::chat(self, chat)?;
         self.run::<Whole>(Arc::new(call)).await
     }
 
@@ -203,7 +213,7 @@ impl Client {
     /// # Cancel safety
     /// As [`Client::chat`], until an answer begins; then as [`ReplyStream`] says.
     pub async fn chat_stream(&self, chat: &Chat) -> Result<ReplyStream, Error> {
-        let call = Call::chat(&chat.streaming(), self.name(chat.name()))?;
+        let call = Call::chat(self, &chat.streaming())?;
         self.run::<Streamed>(Arc::new(call.streamed())).await
     }
 
@@ -213,7 +223,7 @@ impl Client {
     /// # Errors
     /// As [`Client::chat`].
     pub async fn respond(&self, ask: &Responses) -> Result<Reply, Error> {
-        let call = Call::responses(ask, self.name(ask.name()))?;
+        let call = Call::responses(self, ask)?;
         self.run::<Whole>(Arc::new(call)).await
     }
 
@@ -222,7 +232,7 @@ impl Client {
     /// # Errors
     /// As [`Client::chat_stream`].
     pub async fn respond_stream(&self, ask: &Responses) -> Result<ReplyStream, Error> {
-        let call = Call::responses(&ask.streaming(), self.name(ask.name()))?;
+        let call = Call::responses(self, &ask.streaming())?;
         self.run::<Streamed>(Arc::new(call.streamed())).await
     }
 
@@ -232,29 +242,32 @@ impl Client {
     /// # Errors
     /// As [`Client::chat`].
     pub async fn json(&self, json: &JsonCall) -> Result<Reply, Error> {
-        let call = Call::json(json, self.name(json.name.as_deref()))?;
+        let call = Call::json(self, json)?;
         self.run::<Whole>(Arc::new(call)).await
     }
 
     /// Waits for the right to make a call with some other client; see [`Permit`].
     ///
     /// # Errors
-    /// [`Error`] where it can't be admitted.
+    /// [`Error`] where it can't be admitted or recorded, or nothing is sent any more.
     ///
     /// # Cancel safety
     /// Dropping the future gives everything back.
     pub async fn acquire(&self, demand: &Demand) -> Result<Permit, Error> {
+        let mut demand = demand.clone();
         if let Some(model) = demand.model_id() {
-            self.know(model);
+            let model = tiers::canonical(model);
+            self.know(&model);
+            demand = demand.model(model);
         }
         self.stopped()?;
-        let receipt = self.admitted(demand, || ()).await?;
-        Ok(Permit::new(self.clone(), demand.clone(), receipt))
+        let receipt = self.admitted(&demand, || ()).await?;
+        Permit::issue(self, demand, receipt).await
     }
 
     /// What a chat will probably use.
     pub fn estimate(&self, chat: &Chat) -> Estimate {
-        lock(&self.0.estimator).estimate(&chat.shape())
+        lock(&self.0.estimator).estimate(&chat.shape(self.tokenizer()))
     }
 
     /// What a chat asks of the limits: the demand for [`Client::acquire`].
@@ -263,12 +276,15 @@ impl Client {
     /// [`ErrorKind::Settings`] where there is a spending cap or a hard budget of money, and the model
     /// has no price.
     pub fn demand(&self, chat: &Chat) -> Result<Demand, Error> {
-        self.demand_of(&chat.shape(), chat.tag_name())
+        let shape = chat.shape(self.tokenizer());
+        let terms = AskedTerms::of(chat.body(), &self.0.base);
+        let (tag, caller) = (chat.tag_name(), chat.caller_name());
+        self.demand_of(Asking { shape: &shape, tag, caller, terms: &terms })
     }
 
     /// The price of a model, if it is known.
     pub fn price(&self, model: &ModelId) -> Option<Price> {
-        self.0.price.or_else(|| self.0.prices.price(model))
+        self.0.price.or_else(|| lock(&self.0.prices).price(model))
     }
 
     /// The state of every limit; `None` with an admission that is not ours.
@@ -293,6 +309,13 @@ impl Client {
     /// How good the estimates of input tokens were so far.
     pub fn accuracy(&self) -> Accuracy {
         lock(&self.0.estimator).accuracy()
+    }
+
+    /// What the estimator has learned, to be saved for
+    /// [`ClientBuilder::estimator_state`](crate::ClientBuilder::estimator_state) of a later client. How
+    /// accurate it was is not in it.
+    pub fn estimator_state(&self) -> EstimatorState {
+        lock(&self.0.estimator).state()
     }
 
     /// What happens to calls and limits from now on. Nothing is made of it while nobody watches; of
@@ -356,35 +379,20 @@ impl Client {
         }
     }
 
-    pub(crate) fn demand_of(&self, shape: &CallShape, tag: Option<&Tag>) -> Result<Demand, Error> {
-        self.know(shape.model());
-        let estimate = lock(&self.0.estimator).estimate(shape);
-        let (input, output) = (estimate.input(), estimate.output());
-        let demand = Demand::call(estimate.total())
-            .with(Dimension::InputTokens, input)
-            .with(Dimension::OutputTokens, output)
-            .completes(estimate.completion())
-            .model(shape.model().clone());
-        let demand = match tag {
-            Some(tag) => demand.tag(tag.clone()),
-            None => demand,
-        };
-        match self.price(shape.model()) {
-            Some(price) => {
-                let cost = |input, output| price.cost_of(input, output).as_amount();
-                let mean = cost(input.expected_amount(), output.expected_amount());
-                let most = cost(input.upper_amount(), output.upper_amount());
-                Ok(demand.with(Dimension::Money, Amount::expected(mean).upper(most)))
-            }
-            None if self.0.has_cap || self.needs_price(&demand) => Err(Error::new(
-                ErrorKind::Settings,
-                format!(
-                    "model {} has no known price, so a spending cap or budget can't be kept",
-                    shape.model()
-                ),
-            )),
-            None => Ok(demand),
-        }
+    /// Enters in the budgets what others have spent of them meanwhile, such as other programs that share
+    /// a ledger, and takes back what counted before; the limits follow at once. `taken_back` has to be
+    /// what was entered here, or restored before. Answers how much of it was refused as absurd.
+    ///
+    /// Money that is spent elsewhere refuses calls as money that was spent here does, those that wait
+    /// included.
+    pub fn count_elsewhere(
+        &self,
+        spent: impl IntoIterator<Item = Spend>,
+        taken_back: impl IntoIterator<Item = Spend>,
+    ) -> usize {
+        let refused = lock(&self.0.budgets).elsewhere(spent, taken_back);
+        self.look_at_budgets();
+        refused
     }
 
     /// Waits until the limits and the budgets admit a demand.
@@ -461,12 +469,12 @@ impl Client {
         self.tell(&changes);
     }
 
-    fn needs_price(&self, demand: &Demand) -> bool {
-        lock(&self.0.budgets).needs_price(demand, wall_now())
+    pub(crate) fn needs_price(&self, demand: &Demand) -> bool {
+        self.0.has_cap || lock(&self.0.budgets).needs_price(demand, wall_now())
     }
 
     /// Sees to it that a model's limits are in force.
-    fn know(&self, model: &ModelId) {
+    pub(crate) fn know(&self, model: &ModelId) {
         let changes = lock(&self.0.discover).first_call(model);
         self.tell(&changes);
     }
@@ -489,9 +497,17 @@ impl Client {
         }
     }
 
+    /// What counts texts beside the classes, where there is one.
+    pub(crate) fn tokenizer(&self) -> Option<&dyn Tokenizer> {
+        self.0.tokenizer.as_deref()
+    }
+
     pub(crate) fn name(&self, given: Option<&str>) -> String {
         given.map_or_else(
-            || format!("call-{}", self.0.calls.fetch_add(1, Ordering::Relaxed) + 1),
+            || {
+                let number = self.0.calls.fetch_add(1, Ordering::Relaxed) + 1;
+                format!("call-{:012x}-{number}", self.0.own)
+            },
             str::to_owned,
         )
     }

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use paceline_budget::Standing;
+use paceline_budget::{RecordError, Standing};
 use paceline_core::{Dimension, Money, Refusal, UnixMillis};
 use paceline_transport::error_body::{Retry, ServerError, Stop, Verdict, Wait};
 use paceline_transport::{TransportError, TransportErrorKind};
@@ -44,6 +44,9 @@ pub enum ErrorKind {
     NotAdmitted,
     /// The account of attempts can't be kept, so nothing may be spent. Not retried.
     Record,
+    /// The account of attempts does not take this call, such as one whose name it has already; it was not
+    /// sent. Not retried; other calls go on.
+    NotRecorded,
     /// The server refused it for its rate more often than the policy retries, or asked to wait
     /// longer than the policy allows. Retried before.
     RateLimited,
@@ -100,6 +103,16 @@ impl Error {
         self.0.sent_at = Some(sent);
         self.0.finished_at = Some(finished);
         self
+    }
+
+    /// The intent of an attempt is not in the record.
+    pub(crate) fn not_recorded(error: RecordError) -> Self {
+        let (kind, message) = if error.is_refusal() {
+            (ErrorKind::NotRecorded, "the record does not take the attempt")
+        } else {
+            (ErrorKind::Record, "the attempt could not be recorded")
+        };
+        Self::new(kind, message).because(error)
     }
 
     pub(crate) fn refused(refusal: Refusal) -> Self {
@@ -239,6 +252,7 @@ impl ErrorKind {
             Self::BudgetReached => "budget_reached",
             Self::NotAdmitted => "not_admitted",
             Self::Record => "record",
+            Self::NotRecorded => "not_recorded",
             Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::Unreachable => "unreachable",

@@ -30,6 +30,7 @@
 //! | [`Client`], [`ClientBuilder`] | calls, estimates, limits |
 //! | [`Chat`], [`Responses`], [`JsonCall`], [`Path`] | what can be asked |
 //! | [`Reply`], [`ReplyStream`], [`Error`], [`ErrorKind`] | what comes back |
+//! | [`PriceList`] | what the server says that its models cost |
 //! | [`Permit`] | the middle alone, around somebody else's client |
 //! | [`Event`], [`Events`] | what happens, for whoever watches |
 //! | [`RetryPolicy`] | what is tried again, by this layer alone |
@@ -42,12 +43,15 @@
 //! | `blocking` | no | `blocking::Client`, for scripts and threads |
 //! | `futures-core` | no | [`ReplyStream`] is a `Stream` of that crate |
 //! | `metrics` | no | counters and histograms of the `metrics` crate |
+//! | `tiktoken` | no | [`budget`]`::O200k`, a public tokenizer for [`ClientBuilder::tokenizer`] |
+//! | `kitoken` | no | [`budget`]`::FileTokenizer`, one that you have as a file; needs Rust 1.92 |
 //! | `mock` | no | `paceline_transport::mock` for tests of your program |
 //!
 //! It shares no quota between processes, and never retries around the
 //! limits.
 
 mod adopt;
+mod ask;
 mod attempt;
 #[cfg(feature = "blocking")]
 pub mod blocking;
@@ -55,18 +59,24 @@ mod budgets;
 mod builder;
 mod call;
 mod client;
+mod demand;
 mod discover;
 mod error;
 mod event;
 #[cfg(feature = "tower")]
 mod in_flight;
+mod job;
 mod learn;
 mod line;
 mod permit;
+mod prices;
 mod reply;
 mod request;
 mod retry;
+mod shape;
 mod stream;
+mod terms;
+mod tokenize;
 #[cfg(feature = "tower")]
 pub mod tower;
 
@@ -74,12 +84,14 @@ pub use builder::{ClientBuilder, XAI_BASE_URL, XAI_KEY_VARIABLE};
 pub use client::{Client, PastCall};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind, Events};
+pub use job::{CostRange, JobRange};
 pub use learn::{CountedAt, ServerRule, WindowShape};
 pub use paceline_budget as budget;
 pub use paceline_core as core;
 pub use paceline_limiter as limiter;
 pub use paceline_transport as transport;
 pub use permit::Permit;
+pub use prices::{PriceList, PriceProblem};
 pub use reply::Reply;
 pub use request::{Chat, JsonCall, Path, Responses};
 pub use retry::RetryPolicy;

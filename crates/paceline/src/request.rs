@@ -1,8 +1,10 @@
 //! What can be asked: a chat, a response, or any JSON endpoint.
 
-use paceline_budget::{CallShape, CapRule, Endpoint, Features, OutputKey, tiers};
-use paceline_core::{ModelId, Tag};
+use paceline_budget::{CallShape, CapRule, Endpoint, OutputKey, Tokenizer, tiers};
+use paceline_core::{Caller, ModelId, Tag};
 use serde_json::{Map, Value, json};
+
+use crate::shape::Shape;
 
 mod responses;
 
@@ -20,6 +22,8 @@ pub struct Chat {
     body: Map<String, Value>,
     name: Option<String>,
     tag: Option<Tag>,
+    caller: Option<Caller>,
+    text_tokens: Option<u64>,
 }
 
 /// A call to any endpoint that takes and answers JSON.
@@ -31,6 +35,7 @@ pub struct JsonCall {
     pub(crate) usage_pointer: String,
     pub(crate) name: Option<String>,
     pub(crate) tag: Option<Tag>,
+    pub(crate) caller: Option<Caller>,
 }
 
 impl Chat {
@@ -40,13 +45,13 @@ impl Chat {
         let mut body = Map::new();
         body.insert("model".to_owned(), Value::from(model.as_str()));
         body.insert("messages".to_owned(), Value::Array(Vec::new()));
-        Self { body, name: None, tag: None }
+        Self { body, name: None, tag: None, caller: None, text_tokens: None }
     }
 
     /// A chat with this whole request body, as the API takes it. `None` where it lacks a model.
     pub fn from_body(body: Map<String, Value>) -> Option<Self> {
         body.get("model")?.as_str()?;
-        Some(Self { body, name: None, tag: None })
+        Some(Self { body, name: None, tag: None, caller: None, text_tokens: None })
     }
 
     /// With one more message of the system.
@@ -90,7 +95,8 @@ impl Chat {
         self
     }
 
-    /// With a name of its own in the record of attempts. Default: a number.
+    /// With a name of its own in the record of attempts; one that was recorded before is refused with
+    /// [`ErrorKind::NotRecorded`](crate::ErrorKind::NotRecorded). Default: one that no other client gives.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -103,6 +109,24 @@ impl Chat {
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Tag>) -> Self {
         self.tag = Some(tag.into());
+        self
+    }
+
+    /// For a tenant, a user or a key: budgets and limits of that caller count it, queues share among
+    /// callers, and records name it. Name people by what tells nobody who they are. Default: none.
+    #[must_use]
+    pub fn caller(mut self, caller: impl Into<Caller>) -> Self {
+        self.caller = Some(caller.into());
+        self
+    }
+
+    /// With the tokens of all its texts, as the server's own tokenizer counts them. The estimate of its
+    /// input is not below that, and what is framed and hidden beside is learned on top, together with
+    /// what the client's [tokenizer](crate::ClientBuilder::tokenizer) is off by: use one of the two with
+    /// a model. Default: not known. [`Client::counted`](crate::Client::counted) asks for it.
+    #[must_use]
+    pub const fn text_tokens(mut self, tokens: u64) -> Self {
+        self.text_tokens = Some(tokens);
         self
     }
 
@@ -119,33 +143,25 @@ impl Chat {
         self.tag.as_ref()
     }
 
+    pub(crate) const fn caller_name(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
     pub(crate) fn model(&self) -> ModelId {
         ModelId::from(self.body.get("model").and_then(Value::as_str).unwrap_or_default())
     }
 
     /// What its size depends on.
-    pub(crate) fn shape(&self) -> CallShape {
-        let mut features = Features::default();
-        let messages = self.body.get("messages").and_then(Value::as_array);
-        for message in messages.into_iter().flatten() {
-            features.add_message();
-            match message.get("content") {
-                Some(Value::String(text)) => features.merge(&Features::of_text(text)),
-                Some(Value::Array(parts)) => {
-                    let texts = parts.iter().filter_map(|part| part.get("text")?.as_str());
-                    texts.for_each(|text| features.merge(&Features::of_text(text)));
-                }
-                _ => {}
-            }
-        }
-        for field in ["tools", "response_format"] {
-            if let Some(value) = self.body.get(field) {
-                features.merge(&Features::of_text(&value.to_string()));
-            }
-        }
+    pub(crate) fn shape(&self, tokenizer: Option<&dyn Tokenizer>) -> CallShape {
         let model = tiers::canonical(&self.model());
         let output = self.output(&model);
-        CallShape::new(model, features).output(output)
+        let Some(tokens) = self.text_tokens else {
+            let features = Shape::new(tokenizer).chat(&self.body);
+            return CallShape::new(model, features).output(output);
+        };
+        let mut features = Shape::new(None).chat(&self.body);
+        features.add_borrowed(tokens);
+        CallShape::new(model, features).output(output).at_least(tokens)
     }
 
     /// The same, answered by a stream that tells its usage at the end.
@@ -183,8 +199,15 @@ impl JsonCall {
     /// A POST of `body` to a path below the base address, such as `process`, whose answer has
     /// its usage at a JSON pointer (RFC 6901) such as `/token_usage`.
     pub fn post(path: Path, model: impl Into<ModelId>, body: Value) -> Self {
-        let (name, tag) = (None, None);
-        Self { path: path.path, model: model.into(), body, usage_pointer: path.usage, name, tag }
+        Self {
+            path: path.path,
+            model: model.into(),
+            body,
+            usage_pointer: path.usage,
+            name: None,
+            tag: None,
+            caller: None,
+        }
     }
 
     /// With a name of its own in the record of attempts.
@@ -201,13 +224,48 @@ impl JsonCall {
         self
     }
 
-    pub(crate) fn shape(&self) -> CallShape {
-        let mut features = Features::default();
-        features.add_message();
-        add_strings(&mut features, &self.body, 0);
-        CallShape::new(tiers::canonical(&self.model), features)
-            .endpoint(Endpoint::Other)
-            .output(tagged(self.tag.as_ref()))
+    /// For a tenant, a user or a key; see [`Chat::caller`].
+    #[must_use]
+    pub fn caller(mut self, caller: impl Into<Caller>) -> Self {
+        self.caller = Some(caller.into());
+        self
+    }
+
+    pub(crate) fn shape(&self, tokenizer: Option<&dyn Tokenizer>) -> CallShape {
+        let (shape, endpoint) = (Shape::new(tokenizer), self.endpoint());
+        let features = match (endpoint, &self.body) {
+            (Endpoint::Chat, Value::Object(body)) => shape.chat(body),
+            (Endpoint::Responses, Value::Object(body)) => shape.responses(body),
+            _ => shape.other(&self.body),
+        };
+        let model = tiers::canonical(&self.model);
+        let output = self.output(&model);
+        CallShape::new(model, features).endpoint(endpoint).output(output)
+    }
+
+    /// Which endpoint it is, by the end of its path.
+    fn endpoint(&self) -> Endpoint {
+        match self.path.trim_matches('/') {
+            path if path == "responses" || path.ends_with("/responses") => Endpoint::Responses,
+            path if path.ends_with("chat/completions") => Endpoint::Chat,
+            _ => Endpoint::Other,
+        }
+    }
+
+    /// What the length of its answer depends on.
+    fn output(&self, model: &ModelId) -> OutputKey {
+        let mut key = tagged(self.tag.as_ref());
+        let effort = ["/reasoning/effort", "/reasoning_effort"];
+        if let Some(effort) = effort.iter().find_map(|at| self.body.pointer(at)?.as_str()) {
+            key = key.effort(effort);
+        }
+        let caps = ["max_output_tokens", "max_completion_tokens", "max_tokens"];
+        let Some(cap) = caps.iter().find_map(|field| self.body.get(field)?.as_u64()) else {
+            return key;
+        };
+        let is_plain = self.body.get("n").is_none_or(|n| n.as_u64() == Some(1))
+            && self.body.get("tools").is_none();
+        key.cap(cap, if is_plain { CapRule::of(model) } else { CapRule::VisibleOnly })
     }
 }
 
@@ -245,19 +303,5 @@ fn tagged(tag: Option<&Tag>) -> OutputKey {
     match tag {
         Some(tag) => OutputKey::new().tag(tag.clone()),
         None => OutputKey::new(),
-    }
-}
-
-/// Adds every string of a JSON value, to a bounded depth.
-fn add_strings(features: &mut Features, value: &Value, depth: u32) {
-    match value {
-        Value::String(text) => features.merge(&Features::of_text(text)),
-        Value::Array(items) if depth < 32 => {
-            items.iter().for_each(|item| add_strings(features, item, depth + 1));
-        }
-        Value::Object(fields) if depth < 32 => {
-            fields.values().for_each(|item| add_strings(features, item, depth + 1));
-        }
-        _ => {}
     }
 }

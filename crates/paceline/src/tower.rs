@@ -181,8 +181,8 @@ impl Client {
     /// Dropping the future gives everything back.
     pub async fn begin(&self, asked: Asked) -> Result<InFlight, Error> {
         let call = match asked {
-            Asked::Chat(chat) => Call::chat(&chat, self.name(chat.name()))?,
-            Asked::Json(json) => Call::json(&json, self.name(json.name.as_deref()))?,
+            Asked::Chat(chat) => Call::chat(self, &chat)?,
+            Asked::Json(json) => Call::json(self, &json)?,
         };
         Ok(InFlight::new(self.reserve(&Arc::new(call), 1).await?))
     }

@@ -36,6 +36,10 @@ impl Rule {
 
 const NONE: &[&str] = &[];
 
+/// Packages of others that state a later Rust than some crate that can be built with them: a feature
+/// brings them that is off by default, and whose docs say so. Whoever always builds with them states it.
+pub(super) const LATER: &[&str] = &["kitoken"];
+
 /// Every crate of the workspace.
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -61,7 +65,7 @@ pub(super) const RULES: &[Rule] = &[
         ours_in_tests: NONE,
         always: &["serde", "thiserror"],
         by_default: NONE,
-        on_request: &["tiktoken-rs"],
+        on_request: &["kitoken", "tiktoken-rs"],
     },
     Rule {
         // SQLite's only home. The facade knows the seam `Record` and not this crate.

@@ -183,6 +183,20 @@ fn a_dependency_that_needs_a_newer_rust_than_stated_is_caught() {
 }
 
 #[test]
+fn what_only_a_feature_brings_may_need_a_newer_rust_where_that_is_said() {
+    let problems = |when| {
+        let newer = (LATER[0].to_owned(), Version::new(1, 92, 0));
+        let problems = spoilt(|facts| {
+            facts.members[1].needs.push(newer);
+            facts.members[1].dependencies.push(other(LATER[0], when));
+        });
+        problems.iter().filter(|problem| problem.contains("states Rust")).count()
+    };
+    assert_eq!(problems(When::OnRequest), 0);
+    assert_eq!((problems(When::Always), problems(When::ByDefault)), (1, 1));
+}
+
+#[test]
 fn a_crate_without_a_rule_and_a_rule_without_a_crate_are_caught() {
     assert_eq!(
         spoilt(|facts| facts.members.push(member("ledger", Vec::new()))),

@@ -146,6 +146,32 @@ impl Budgets {
         refused
     }
 
+    /// Takes back what [`Budgets::restore`] has entered and what turned out to be less: such as what
+    /// was reserved for a call of another program, once that is over. It has to be the same spending, of
+    /// the same moment. What is not remembered any more changes nothing.
+    ///
+    /// ```
+    /// use paceline_budget::{Budget, Budgets, Period, Spend};
+    /// use paceline_core::{Money, UnixMillis};
+    ///
+    /// let mut budgets = Budgets::new();
+    /// budgets.add(Budget::money(Money::from_usd(10), Period::Day)?)?;
+    /// let (sent, over) = (UnixMillis::new(1), UnixMillis::new(900));
+    /// let reserved = Spend::new(sent).money(Money::from_usd(3));
+    /// budgets.restore([reserved.clone()]);
+    /// budgets.take_back([reserved]);
+    /// budgets.restore([Spend::new(over).money(Money::from_usd(1))]);
+    /// assert_eq!(budgets.standings(over).next().map(|one| one.left), Some(90_000_000_000));
+    /// # Ok::<(), paceline_budget::BudgetError>(())
+    /// ```
+    pub fn take_back(&mut self, spent: impl IntoIterator<Item = Spend>) {
+        for spend in spent {
+            if spend.check().is_ok() {
+                self.kept.iter_mut().for_each(|kept| kept.take_back(&spend));
+            }
+        }
+    }
+
     /// Enters what a call has spent: the same that is settled with the admission. Of a call that
     /// may have been charged that is what was reserved for it. Answers the budgets that it reached
     /// or passed.
@@ -263,6 +289,14 @@ impl Kept {
             self.sums.pop_first();
         }
         Some((before, self.spent(spend.at)))
+    }
+
+    fn take_back(&mut self, spend: &Spend) {
+        let number = self.number(spend.at);
+        let counted = spend.is_counted_by(&self.budget.scope);
+        if let Some(sum) = self.sums.get_mut(&number).filter(|_| counted) {
+            *sum = sum.saturating_sub(spend.amount(self.budget.dimension));
+        }
     }
 
     fn spent(&self, now: UnixMillis) -> u64 {

@@ -27,7 +27,7 @@ pub struct JobTotal {
 }
 
 /// Tokens of a whole job: what is expected, and a range that holds the truth in 95 of 100 jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TotalRange {
     /// The expected total, in tokens.

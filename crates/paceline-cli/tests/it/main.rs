@@ -1,6 +1,7 @@
 //! The program as a black box: what it prints, writes and exits with.
 
 mod budgets;
+mod learned;
 mod ledger;
 
 use std::collections::HashSet;

@@ -106,3 +106,51 @@ fn a_closed_ledger_takes_nothing_and_says_so() {
     let totals = ledger.reader().expect("read").totals(&Range::default()).expect("added up");
     assert_eq!((totals.attempts, totals.spent()), (1, Money::from_ticks(7)));
 }
+
+#[test]
+fn a_file_that_another_program_keeps_to_itself_is_waited_for_and_that_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.db");
+    let ledger = Ledger::open(&path, &RunInfo::new("held up")).expect("made");
+    wait(ledger.intent(&intent(1))).expect("recorded");
+    ledger.flush().expect("committed");
+    assert_eq!(ledger.held_up(), None);
+    let mut other = Connection::open(&path).expect("opened");
+    let held = other.transaction_with_behavior(TransactionBehavior::Immediate).expect("held");
+    ledger.outcome(&answered(1)).expect("taken");
+    let second = intent(2);
+    let mut waiting = pin!(ledger.intent(&second));
+    let mut context = Context::from_waker(Waker::noop());
+    // Three times as long as the writer waits before it tries again: it has not given up.
+    while ledger.held_up().is_none_or(|held_up| held_up < Duration::from_secs(3)) {
+        assert!(waiting.as_mut().poll(&mut context).is_pending(), "nothing is sent meanwhile");
+        thread::sleep(Duration::from_millis(10));
+    }
+    drop(held);
+    wait(waiting).expect("recorded once it is free");
+    assert_eq!(ledger.held_up(), None);
+    ledger.close().expect("closed");
+    let totals = ledger.reader().expect("read").totals(&Range::default()).expect("added up");
+    assert_eq!((totals.answered, totals.open), (1, 1), "what came meanwhile is there");
+}
+
+#[test]
+fn closing_does_not_wait_for_ever_and_keeps_outcomes_once_the_file_is_free() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.db");
+    let ledger = Ledger::open(&path, &RunInfo::new("held up")).expect("made");
+    wait(ledger.intent(&intent(1))).expect("recorded");
+    ledger.flush().expect("committed");
+    let mut other = Connection::open(&path).expect("opened");
+    let held = other.transaction_with_behavior(TransactionBehavior::Immediate).expect("held");
+    ledger.outcome(&answered(1)).expect("taken");
+    thread::scope(|scope| {
+        let closing = scope.spawn(|| ledger.close());
+        // The writer gives up, and the outcomes are tried on a file that is opened anew.
+        assert!(ledger.flush().is_err());
+        drop(held);
+        closing.join().expect("it ended").expect("kept after all");
+    });
+    let totals = ledger.reader().expect("read").totals(&Range::default()).expect("added up");
+    assert_eq!((totals.answered, totals.open), (1, 0));
+}

@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use paceline_budget::{AttemptId, Ending, Intent, Outcome, Record};
+use paceline_budget::{AttemptId, Budget, Budgets, Ending, Intent, Outcome, Period, Price};
+use paceline_budget::{Record, Spend};
 use paceline_core::{Caller, Certainty, LimitKey, Money, Tag, UnixMillis, Usage};
 use paceline_ledger::{Attempt, Group, Grouping, Range, Reader, RunInfo, Totals};
 
@@ -58,7 +59,9 @@ fn an_attempt_has_one_row_and_its_first_outcome_stands() {
     let ledger = place.open();
     wait(ledger.intent(&intent("a", 0))).expect("recorded");
     // A second attempt of the same name would not be accounted for, so it must not leave.
-    let error = wait(ledger.intent(&intent("a", 5))).unwrap_err().to_string();
+    let error = wait(ledger.intent(&intent("a", 5))).unwrap_err();
+    assert!(error.is_refusal(), "it concerns that attempt alone");
+    let error = error.to_string();
     assert!(error.contains("attempt 1 of \"a\"") && error.contains("ledger.db"), "{error}");
     // Its client says that it did not leave. The one that has the name is still under way.
     ledger.outcome(&ended("a", Ending::NotSent, 0)).expect("taken");
@@ -279,4 +282,64 @@ fn a_future_that_is_dropped_unpolled_records_nothing() {
     ledger.outcome(&outcome).expect("taken");
     ledger.flush().expect("committed");
     assert_eq!(all(&ledger.reader().expect("read")), Totals::default());
+}
+
+#[test]
+fn a_budget_is_restored_from_rows_at_the_moments_at_which_a_client_would_have_counted_them() {
+    const DAY: i64 = 86_400_000;
+    let place = Place::new();
+    let ledger = place.open();
+    let before_midnight = DAY - 1;
+    for call in ["late", "open", "reset", "refused", "silent"] {
+        let intended = intent(call, before_midnight).tag(Tag::from("t")).caller(Caller::from("c"));
+        wait(ledger.intent(&intended)).expect("recorded");
+    }
+    let over = |call, ending| Outcome::new(id(call), UnixMillis::new(DAY), ending);
+    let usage = Usage::new(3, 7).expect("a usage");
+    let late = over("late", Ending::Answered).usage(usage).cost(Money::from_ticks(250));
+    ledger.outcome(&late).expect("taken");
+    let reset = over("reset", Ending::MaybeCharged).cost(Money::from_ticks(1_000));
+    ledger.outcome(&reset).expect("taken");
+    ledger.outcome(&over("refused", Ending::Refused)).expect("taken");
+    let silent = over("silent", Ending::Answered).cost(Money::from_ticks(800));
+    ledger.outcome(&silent).expect("taken");
+    ledger.flush().expect("committed");
+    // The first day has the one without an outcome, and the second those that were over then.
+    let keys = [LimitKey::All, LimitKey::Tag("t".into()), LimitKey::Caller("c".into())];
+    let mut budgets = Budgets::new();
+    for key in keys.iter().chain(&[LimitKey::Model("grok-4.3".into())]) {
+        let money = Budget::money(Money::from_usd(1), Period::Day).expect("a budget");
+        let tokens = Budget::total_tokens(1_000, Period::Day).expect("a budget");
+        budgets.add(money.scope(key.clone())).expect("room");
+        budgets.add(tokens.scope(key.clone())).expect("room");
+    }
+    let rows = attempts(&ledger.reader().expect("read"));
+    assert_eq!(budgets.restore(rows.iter().map(Spend::from)), 0);
+    for (day, [money, tokens]) in [(0, [1_000, 10]), (1, [2_050, 7 + 10 + 10])] {
+        let now = UnixMillis::new(day * DAY + 5);
+        let spent: Vec<u64> = budgets.standings(now).map(|standing| standing.spent).collect();
+        assert_eq!(spent, [money, tokens].repeat(4), "day {day}");
+    }
+}
+
+#[test]
+fn what_no_call_can_have_spent_counts_as_what_was_reserved_and_never_as_nothing() {
+    let place = Place::new();
+    let ledger = place.open();
+    let most = i128::from(i64::MAX);
+    // More than any call costs, with a reservation that can be and with one that can't.
+    wait(ledger.intent(&intent("dear", 0))).expect("recorded");
+    ledger.outcome(&answered("dear", most)).expect("taken");
+    let huge = intent("huge", 0).total_tokens(u64::MAX).cost(Money::from_ticks(i128::MAX));
+    wait(ledger.intent(&huge)).expect("recorded");
+    wait(ledger.intent(&intent("sane", 0))).expect("recorded");
+    ledger.flush().expect("committed");
+    let rows = attempts(&ledger.reader().expect("read"));
+    let absurd: Vec<bool> = rows.iter().map(Attempt::is_absurd).collect();
+    assert_eq!(absurd, [true, true, false]);
+    let at = |at| Spend::new(UnixMillis::new(at)).model("grok-4.3");
+    let spends: Vec<Spend> = rows.iter().map(Spend::from).collect();
+    assert_eq!(spends[0], at(77).money(Money::from_ticks(1_000)).total_tokens(7));
+    assert_eq!(spends[1], at(0).money(Price::MOST).total_tokens(Usage::MAX_TOKENS));
+    assert_eq!(Budgets::new().restore(spends), 0, "none is refused");
 }

@@ -21,6 +21,7 @@ use super::fault::{Fault, Faults, Kind, raw_answer};
 use super::models::{self, Model};
 use super::options::{RateHeaders, ServerOptions};
 use super::refusal;
+use super::tokenize;
 use super::tokens::Tokenizer;
 use super::{StartError, Stats};
 use crate::rules::{CallNumber, Decision, Limits, Rules, What};
@@ -136,9 +137,19 @@ impl Grok {
             _ if request.body().len() > REQUEST_CAP => refusal::too_large(),
             (&Method::GET, "/stats") => json_answer(&json!(self.stats())),
             (&Method::GET, "/v1/models") => json_answer(&models::list()),
+            (&Method::GET, "/v1/language-models") => json_answer(&models::language_models()),
+            (&Method::POST, "/v1/tokenize-text") => self.tokenize(request).await,
             (&Method::POST, "/v1/chat/completions") => self.call(request, Door::Chat).await?,
             (&Method::POST, "/v1/process") => self.call(request, Door::Process).await?,
-            (_, "/v1/chat/completions" | "/v1/process" | "/v1/models" | "/stats") => {
+            (
+                _,
+                "/v1/chat/completions"
+                | "/v1/process"
+                | "/v1/models"
+                | "/v1/language-models"
+                | "/v1/tokenize-text"
+                | "/stats",
+            ) => {
                 let text = "The method is not allowed.";
                 refusal::plain(StatusCode::METHOD_NOT_ALLOWED, "invalid-argument", text)
             }
@@ -178,6 +189,24 @@ impl Grok {
         let work = tokio::spawn(async move { grok.work(body, door, number).await });
         let answer = work.await.ok()?;
         (!loses).then_some(answer)
+    }
+
+    /// Counts a text: of large ones, a few at once, and not between calls.
+    async fn tokenize(&self, request: Request<Bytes>) -> Answer {
+        if !key_of(request.headers()).is_some_and(|key| self.0.options.keys.accept(key)) {
+            return refusal::no_key();
+        }
+        let (grok, body) = (self.clone(), request.into_body());
+        let count = move || match tokenize::answer(&body, &grok.0.tokenizer) {
+            Ok(tokens) => json_answer(&tokens),
+            Err(answer) => *answer,
+        };
+        let _turn = self.0.large.acquire().await;
+        let counted = tokio::task::spawn_blocking(count).await;
+        counted.unwrap_or_else(|_| {
+            let text = "The text could not be read.";
+            refusal::plain(StatusCode::BAD_REQUEST, "invalid-argument", text)
+        })
     }
 
     /// Reads, judges and answers the call of this number.

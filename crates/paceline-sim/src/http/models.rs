@@ -103,6 +103,20 @@ pub(super) fn list() -> Value {
     json!({ "object": "list", "data": MODELS.iter().map(Model::describe).collect::<Vec<_>>() })
 }
 
+/// The body of `/v1/language-models`: the same, and what the models read and write.
+pub(super) fn language_models() -> Value {
+    let models = MODELS.iter().map(|model| {
+        let mut body = model.describe();
+        body["fingerprint"] = json!("fp_simulated");
+        body["version"] = json!("1.0");
+        body["input_modalities"] = json!(["text"]);
+        body["output_modalities"] = json!(["text"]);
+        body["search_price"] = json!(250_000_000);
+        body
+    });
+    json!({ "models": models.collect::<Vec<_>>() })
+}
+
 impl Model {
     /// The list price of a call, in ticks of 10^-10 US dollars.
     pub(super) fn cost(&self, input_tokens: u64, output_tokens: u64) -> u64 {

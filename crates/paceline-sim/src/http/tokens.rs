@@ -50,6 +50,26 @@ impl Tokenizer {
     }
 }
 
+impl Tokenizer {
+    /// The tokens of a text: the number of each, and its bytes. They are as many as are counted.
+    pub(super) fn tokens(&self, text: &str) -> Vec<(u32, Vec<u8>)> {
+        match self {
+            Self::O200k => {
+                let o200k = tiktoken_rs::o200k_base_singleton();
+                let tokens = pieces(text).flat_map(|piece| o200k.encode_ordinary(piece));
+                tokens.map(|id| (id, o200k.decode_bytes(&[id]).unwrap_or_default())).collect()
+            }
+            Self::File(tokenizer) => match tokenizer.encode(text, false) {
+                Ok(tokens) => {
+                    let bytes = |id| tokenizer.decode([id], true).unwrap_or_default();
+                    tokens.into_iter().map(|id| (id, bytes(id))).collect()
+                }
+                Err(_) => text.bytes().map(|byte| (u32::from(byte), vec![byte])).collect(),
+            },
+        }
+    }
+}
+
 /// A text in pieces of at most [`PIECE`] bytes, cut before the blank of a word where there is one.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use http::StatusCode;
-use paceline_budget::{Ending, Observed, Outcome};
+use paceline_budget::{Ending, Observed, Outcome, Price, Terms};
 use paceline_core::{Actual, Dimension, Money, Usage};
 use paceline_transport::error_body::ServerError;
 use paceline_transport::headers::RateHeaders;
@@ -52,7 +52,8 @@ impl Reserved {
             UsageAt::Pointer(pointer) => read_pointer(&value, pointer),
         };
         let usage = self.believed(&reading);
-        let cost = self.settled(status, usage);
+        let terms = self.call.terms.billed(&value, self.call.usage_of(&value));
+        let cost = self.settled_on(status, usage, Ending::Answered, &terms);
         if let Some(usage) = usage {
             let observed = Observed::new(usage, self.since_sent());
             self.learn(if is_cut_off(&value) { observed.cut_off() } else { observed });
@@ -77,9 +78,12 @@ impl Reserved {
         reading.usage().copied()
     }
 
-    /// A good answer is over: what it used is counted. Returns what it cost, where that is known.
+    /// A good answer that was not seen is over: what it used is counted, on the terms that were reserved.
+    /// Returns what it cost, where that is known.
+    #[cfg(feature = "tower")]
     pub(crate) fn settled(&mut self, status: StatusCode, usage: Option<Usage>) -> Option<Money> {
-        self.settled_with(status, usage, Ending::Answered)
+        let terms = self.call.terms.most;
+        self.settled_on(status, usage, Ending::Answered, &terms)
     }
 
     /// A stream is over: what it used is counted, reckoned where nobody said it.
@@ -90,17 +94,21 @@ impl Reserved {
         is_whole: bool,
     ) -> Option<Money> {
         let ending = if is_whole { Ending::Answered } else { Ending::MaybeCharged };
-        self.settled_with(status, Some(*usage), ending)
+        let terms = self.call.terms.most;
+        self.settled_on(status, Some(*usage), ending, &terms)
     }
 
-    fn settled_with(
+    /// What the server says it cost wins; else it is the list price on these terms.
+    fn settled_on(
         &mut self,
         status: StatusCode,
         usage: Option<Usage>,
         ending: Ending,
+        terms: &Terms,
     ) -> Option<Money> {
         let price = self.client.price(self.call.shape.model());
-        let cost = usage.and_then(|usage| usage.cost().or_else(|| Some(price?.cost(&usage))));
+        let listed = |usage: &Usage| Some(price?.on(terms, price?.listed_cost(usage)));
+        let cost = usage.and_then(|usage| said_cost(&usage).or_else(|| listed(&usage)));
         let mut actual = usage.as_ref().map_or(Actual::new(), Actual::from);
         if let Some(cost) = cost {
             actual = actual.with(Dimension::Money, cost.as_amount());
@@ -136,6 +144,11 @@ impl Reserved {
     pub(crate) fn learn(&self, observed: Observed) {
         lock(&self.client.0.estimator).learn(&self.call.shape, &observed);
     }
+}
+
+/// What a server says that a call cost, where that is above zero and can be.
+pub(crate) fn said_cost(usage: &Usage) -> Option<Money> {
+    usage.cost().filter(|cost| *cost > Money::ZERO && *cost <= Price::MOST)
 }
 
 /// Whether an answer ended because its cap was reached.

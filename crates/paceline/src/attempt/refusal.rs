@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
-use paceline_budget::{Ending, Outcome};
-use paceline_core::{Actual, Dimension, LimitKey, Observation, Receipt};
+use paceline_budget::{Ending, Endpoint, Outcome, Terms};
+use paceline_core::{Actual, Dimension, LimitKey, Money, Observation, Receipt};
 use paceline_transport::TransportError;
-use paceline_transport::error_body::{Retry, ServerError, Verdict, Wait};
+use paceline_transport::error_body::{Reject, Retry, ServerError, Verdict, Wait};
 use paceline_transport::headers::RateHeaders;
 
 use super::{End, Reserved};
@@ -57,6 +57,8 @@ impl Reserved {
         }
         if verdict == Verdict::Retry(Retry::MaybeCharged) {
             self.maybe_charged(Some(status.as_u16()));
+        } else if verdict == Verdict::Reject(Reject::Content) {
+            self.violates(status);
         } else {
             self.cost_nothing(status);
         }
@@ -72,6 +74,19 @@ impl Reserved {
             Some(hint) => End::Again(wait.max(hint), error),
             None => End::Again(wait, error),
         }
+    }
+
+    /// Content that violates the usage guidelines is charged all the same: as any other call, or by a
+    /// fee at `/v1/responses`. Nobody says which, so the larger one is spent.
+    fn violates(&mut self, status: StatusCode) {
+        if self.call.shape.endpoint_kind() == Endpoint::Responses {
+            self.cost = self.cost.max(Terms::VIOLATION_FEE);
+        }
+        let mut actual = Actual::new();
+        if self.cost > Money::ZERO {
+            actual = actual.with(Dimension::Money, self.cost.as_amount());
+        }
+        self.kept(&actual, Some(status.as_u16()));
     }
 
     /// The server refused it before it did any work.

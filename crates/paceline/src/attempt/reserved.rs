@@ -112,8 +112,13 @@ impl Reserved {
 
     /// Nobody knows what it cost: what was reserved is spent.
     pub(crate) fn maybe_charged(&mut self, status: Option<u16>) {
+        self.kept(&Actual::new(), status);
+    }
+
+    /// The same, where something is known all the same.
+    pub(super) fn kept(&mut self, actual: &Actual, status: Option<u16>) {
         let cost = self.cost;
-        self.close(&Actual::new(), |id, at| {
+        self.close(actual, |id, at| {
             let outcome = Outcome::new(id, at, Ending::MaybeCharged).cost(cost);
             match status {
                 Some(status) => outcome.status(status),

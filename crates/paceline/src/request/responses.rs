@@ -1,10 +1,11 @@
 //! A call to `/v1/responses`.
 
-use paceline_budget::{CallShape, CapRule, Endpoint, Features, OutputKey, tiers};
-use paceline_core::{ModelId, Tag};
+use paceline_budget::{CallShape, CapRule, Endpoint, OutputKey, Tokenizer, tiers};
+use paceline_core::{Caller, ModelId, Tag};
 use serde_json::{Map, Value, json};
 
-use super::{add_strings, tagged};
+use super::tagged;
+use crate::shape::Shape;
 
 /// A call to `/v1/responses`. Fields that pacing does not need go through unchanged.
 ///
@@ -18,6 +19,7 @@ pub struct Responses {
     body: Map<String, Value>,
     name: Option<String>,
     tag: Option<Tag>,
+    caller: Option<Caller>,
 }
 
 impl Responses {
@@ -27,13 +29,13 @@ impl Responses {
         let mut body = Map::new();
         body.insert("model".to_owned(), Value::from(model.as_str()));
         body.insert("input".to_owned(), Value::Array(Vec::new()));
-        Self { body, name: None, tag: None }
+        Self { body, name: None, tag: None, caller: None }
     }
 
     /// A call with this whole request body, as the API takes it. `None` where it lacks a model.
     pub fn from_body(body: Map<String, Value>) -> Option<Self> {
         body.get("model")?.as_str()?;
-        Some(Self { body, name: None, tag: None })
+        Some(Self { body, name: None, tag: None, caller: None })
     }
 
     /// With what the model is told before all input.
@@ -71,7 +73,7 @@ impl Responses {
         self
     }
 
-    /// With a name of its own in the record of attempts. Default: a number.
+    /// With a name of its own in the record of attempts; see [`Chat::named`](crate::Chat::named).
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -82,6 +84,13 @@ impl Responses {
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Tag>) -> Self {
         self.tag = Some(tag.into());
+        self
+    }
+
+    /// For a tenant, a user or a key; see [`Chat::caller`](crate::Chat::caller).
+    #[must_use]
+    pub fn caller(mut self, caller: impl Into<Caller>) -> Self {
+        self.caller = Some(caller.into());
         self
     }
 
@@ -98,6 +107,10 @@ impl Responses {
         self.tag.as_ref()
     }
 
+    pub(crate) const fn caller_name(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
     pub(crate) fn streaming(&self) -> Self {
         self.clone().field("stream", true)
     }
@@ -108,31 +121,10 @@ impl Responses {
     }
 
     /// What its size depends on.
-    pub(crate) fn shape(&self) -> CallShape {
+    pub(crate) fn shape(&self, tokenizer: Option<&dyn Tokenizer>) -> CallShape {
         let model = self.body.get("model").and_then(Value::as_str).unwrap_or_default();
         let model = tiers::canonical(&ModelId::from(model));
-        let mut features = Features::default();
-        match self.body.get("input") {
-            Some(Value::Array(items)) => items.iter().for_each(|item| {
-                features.add_message();
-                let content = item.get("content").unwrap_or(item);
-                add_strings(&mut features, content, 0);
-            }),
-            Some(input) => {
-                features.add_message();
-                add_strings(&mut features, input, 0);
-            }
-            None => {}
-        }
-        if let Some(instructions) = self.body.get("instructions") {
-            features.add_message();
-            add_strings(&mut features, instructions, 0);
-        }
-        for field in ["tools", "text"] {
-            if let Some(value) = self.body.get(field) {
-                features.merge(&Features::of_text(&value.to_string()));
-            }
-        }
+        let features = Shape::new(tokenizer).responses(&self.body);
         let output = self.output(&model);
         CallShape::new(model, features).endpoint(Endpoint::Responses).output(output)
     }

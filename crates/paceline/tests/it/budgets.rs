@@ -8,7 +8,8 @@ use paceline::budget::{
 };
 use paceline::core::{Actual, Amount, Demand, Dimension, LimitKey, Money, Tag, UnixMillis};
 use paceline::transport::mock::{Answer, MockTransport};
-use paceline::{Chat, Client, ErrorKind};
+use paceline::{Chat, Client, ErrorKind, JsonCall, Path};
+use serde_json::json;
 
 use crate::{GOOD, chat, mocked};
 
@@ -201,4 +202,80 @@ async fn a_tag_is_in_the_demand_the_record_the_budgets_and_the_estimate() {
     };
     let (essays, greetings) = (output("essays"), output("greetings"));
     assert!(essays > 2_000 && greetings < 200, "{essays} and {greetings}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_spend_meanwhile_counts_and_what_they_give_back_makes_room() {
+    let client = client(budgets([daily(10)]));
+    let held = client.acquire(&call(4)).await.expect("there is room");
+    let reserved = Spend::new(now()).money(cents(5));
+    assert_eq!(client.count_elsewhere([reserved.clone()], []), 0);
+    assert_eq!(client.budgets()[0].left, cents(5).as_amount());
+    // Five are left, of which four are held: six are refused, and two wait.
+    let refused = client.acquire(&call(6)).await.expect_err("spent elsewhere");
+    assert_eq!(refused.kind(), ErrorKind::BudgetReached);
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.acquire(&call(2)).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    // It came to one cent, so the one that waits has room although nothing of ours is over.
+    client.count_elsewhere([Spend::new(now()).money(cents(1))], [reserved]);
+    let permit = waiting.await.expect("it ends").expect("there is room now");
+    permit.settle_actual(&cost(2));
+    held.settle_actual(&cost(4));
+    let standing = client.budgets().pop().expect("one");
+    assert_eq!((standing.spent, standing.excess), (cents(7).as_amount(), 0));
+}
+
+/// One token in all, for one scope: its first call is too large.
+fn one_token(scope: LimitKey) -> Budgets {
+    let budget = Budget::total_tokens(1, Period::Run).expect("above zero");
+    budgets([budget.scope(scope)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_of_an_alias_is_that_of_its_model_and_the_reverse() {
+    let latest = "grok-4.3-latest";
+    for scope in ["grok-4.3", latest] {
+        let client = client(one_token(LimitKey::Model(scope.into())));
+        for model in ["grok-4.3", latest] {
+            let error = client.chat(&Chat::new(model).user("x")).await.expect_err("too large");
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{scope}, {model}");
+            let tokens = Amount::exact(2);
+            let demand = Demand::new().model(model).with(Dimension::TotalTokens, tokens);
+            let error = client.acquire(&demand).await.expect_err("too large");
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{scope}, {model}");
+        }
+    }
+    let cap = SpendingCap::new(Money::from_ticks(1), LimitKey::Model(latest.into()));
+    let builder = mocked(&MockTransport::new()).spending_cap(cap.expect("above zero"));
+    let client = builder.build().expect("legal settings");
+    let error = client.chat(&Chat::new(latest).user("x")).await.expect_err("a tick is no call");
+    assert_eq!(error.kind(), ErrorKind::BudgetReached);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_is_in_the_demand_the_record_and_the_budgets() {
+    let transport = MockTransport::new().always(Answer::new(200, GOOD));
+    let kept = Arc::new(Kept::default());
+    let team = || LimitKey::Caller("team".into());
+    let builder = mocked(&transport).record(Arc::clone(&kept) as Arc<dyn Record>);
+    let client = builder.budgets(one_token(team())).build().expect("legal settings");
+    let error = client.chat(&chat().caller("team")).await.expect_err("too large");
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let text = || JsonCall::post(Path::new("process"), "grok-2", json!({ "text": "x" }));
+    let error = client.json(&text().caller("team")).await.expect_err("too large");
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    client.chat(&chat().caller("others")).await.expect("no budget of theirs");
+    let callers: Vec<_> =
+        kept.0.lock().expect("not poisoned").iter().map(|intent| intent.caller.clone()).collect();
+    assert_eq!(callers, [Some("others".into())]);
+    let roomy = Budget::total_tokens(1_000_000_000, Period::Run).expect("above zero");
+    let client = mocked(&transport).budgets(budgets([roomy.scope(team())])).build();
+    let client = client.expect("legal settings");
+    client.chat(&chat().caller("team")).await.expect("room");
+    client.chat(&chat()).await.expect("no caller");
+    assert_eq!(client.budgets()[0].spent, 140, "of its own calls alone");
 }

@@ -1,12 +1,15 @@
 //! The client against a simulated server, and against scripted answers under paused time.
 
+mod account;
 #[cfg(feature = "blocking")]
 mod blocking;
 mod budgets;
 mod events;
 mod faults;
 mod learned;
+mod money;
 mod outage;
+mod shape;
 mod streams;
 #[cfg(feature = "async-openai")]
 mod tower;

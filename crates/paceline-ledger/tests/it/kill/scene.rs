@@ -1,8 +1,10 @@
 //! A process under load, killed at a random moment, and the judge of what it left.
 //!
 //! The process tells of every send by a line on its standard output, before the send counts; the
-//! judge holds those lines against the file. What each call reserves and costs follows from its
-//! name, so that the judge knows every figure without having seen the ledger write it.
+//! judge holds those lines against the file, those of all earlier kills included. What each call
+//! reserves, costs and uses, and when, follows from its name, so that the judge knows every figure
+//! without having seen the ledger write it. Budgets are restored from the file as a program that
+//! starts does it, and have to stand where the judge says, in every scope and on every day.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -15,12 +17,15 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use paceline_budget::{AttemptId, Ending, Intent, Outcome, Record};
+use paceline_budget::{AttemptId, Budget, Budgets, Ending, Intent, Outcome, Period, Record, Spend};
 use paceline_core::{LimitKey, Money, Tag, UnixMillis, Usage};
 use paceline_ledger::{Attempt, Ledger, LedgerErrorKind, Range, Reader, RunInfo};
 
 /// How many threads of a process send at once.
 const SENDERS: u64 = 32;
+/// Over how many days calls are spread; fewer than a budget remembers.
+const DAYS: u64 = 4;
+const DAY: i64 = 86_400_000;
 
 /// The process: opens the ledger and sends until it is killed.
 pub(crate) fn child(path: &Path) -> ! {
@@ -87,21 +92,39 @@ fn ending(number: u64) -> Ending {
     }
 }
 
+fn reserved_tokens(number: u64) -> u64 {
+    100 + mixed(number, 7) % 100
+}
+
+/// What is used, where that is reported.
+fn usage(number: u64) -> Option<Usage> {
+    let total = 40 + mixed(number, 8) % 160;
+    (ending(number) == Ending::Answered).then(|| Usage::new(40, total).expect("a usage"))
+}
+
+/// The last millisecond of one of the days, so that every outcome is of the next one.
+fn sent_at(number: u64) -> i64 {
+    (1 + (mixed(number, 9) % (DAYS - 1)).cast_signed()) * DAY - 1
+}
+
+const fn over_at(sent_at: i64) -> i64 {
+    sent_at + 1
+}
+
 fn intent(number: u64) -> Intent {
-    let at = UnixMillis::new(number.cast_signed());
-    Intent::new(id(number), "grok-4.3".into(), at)
+    Intent::new(id(number), "grok-4.3".into(), UnixMillis::new(sent_at(number)))
         .tag(tag(number))
-        .total_tokens(100)
+        .total_tokens(reserved_tokens(number))
         .cost(Money::from_ticks(reserved(number)))
 }
 
 fn outcome(number: u64) -> Outcome {
-    let at = UnixMillis::new(number.cast_signed() + 1);
+    let at = UnixMillis::new(over_at(sent_at(number)));
     let outcome =
         Outcome::new(id(number), at, ending(number)).cost(Money::from_ticks(cost(number)));
-    match ending(number) {
-        Ending::Answered => outcome.usage(Usage::new(40, 60).expect("a usage")),
-        _ => outcome,
+    match usage(number) {
+        Some(usage) => outcome.usage(usage),
+        None => outcome,
     }
 }
 
@@ -120,6 +143,8 @@ pub(crate) struct Scene {
     path: PathBuf,
     seed: u64,
     kills: u64,
+    /// What the processes told, by their runs; none of it may ever be lost.
+    told: HashMap<i64, Told>,
 }
 
 /// What was seen.
@@ -140,8 +165,8 @@ impl Seen {
 }
 
 impl Scene {
-    pub(crate) const fn new(path: PathBuf, seed: u64) -> Self {
-        Self { path, seed, kills: 0 }
+    pub(crate) fn new(path: PathBuf, seed: u64) -> Self {
+        Self { path, seed, kills: 0, told: HashMap::new() }
     }
 
     /// Starts a process, kills it at a random moment, and judges what it left.
@@ -168,35 +193,42 @@ impl Scene {
         let ended = process.wait().expect("over");
         let told = listener.join().expect("it listened");
         assert!(ended.code().is_none(), "it was killed and did not end by itself: {ended}");
-        self.judge(&told)
+        let run = told.run;
+        if let Some(run) = run {
+            let before = self.told.insert(run, told);
+            assert!(before.is_none(), "run {run} is there twice");
+        }
+        self.judge(run)
     }
 
-    fn judge(&self, told: &Told) -> Seen {
+    /// Judges the whole file; what is seen is of the last run.
+    fn judge(&self, last: Option<i64>) -> Seen {
         let reader = match Reader::open(&self.path) {
             Ok(reader) => reader,
             // Killed before there was anything.
-            Err(error) if error.kind() == LedgerErrorKind::Missing && told.run.is_none() => {
+            Err(error) if error.kind() == LedgerErrorKind::Missing && self.told.is_empty() => {
                 return Seen::default();
             }
             Err(error) => panic!("{error}: {error:?}"),
         };
-        let Some(run) = told.run else { return Seen::default() };
-        let mut rows: HashMap<AttemptId, Attempt> = HashMap::new();
-        let mut elsewhere = HashMap::from([("red", 0), ("green", 0), ("blue", 0)]);
+        let mut rows: HashMap<i64, HashMap<AttemptId, Attempt>> = HashMap::new();
         reader
             .for_each(&Range::default(), |row| {
-                if row.run == run {
-                    let twice = rows.insert(row.id.clone(), row);
-                    assert!(twice.is_none(), "two rows of one attempt: {twice:?}");
-                } else {
-                    let tag = row.tag.as_ref().map_or("", Tag::as_str);
-                    *elsewhere.get_mut(tag).expect("one of ours") += row.spent().as_ticks();
-                }
+                let twice = rows.entry(row.run).or_default().insert(row.id.clone(), row);
+                assert!(twice.is_none(), "two rows of one attempt: {twice:?}");
                 ControlFlow::Continue(())
             })
             .expect("it reads");
-        let seen = check_rows(told, &rows);
-        check_budget(&reader, &rows, &elsewhere);
+        let stray = rows.keys().find(|run| !self.told.contains_key(run));
+        assert_eq!(stray, None, "a run that told nothing has rows");
+        let mut seen = Seen::default();
+        for (run, told) in &self.told {
+            let of_run = check_rows(told, rows.get(run).unwrap_or(&HashMap::new()));
+            if Some(*run) == last {
+                seen = of_run;
+            }
+        }
+        check_budgets(&reader, rows.values().flat_map(HashMap::values));
         seen
     }
 }
@@ -228,31 +260,66 @@ fn check_rows(told: &Told, rows: &HashMap<AttemptId, Attempt>) -> Seen {
     seen
 }
 
-/// What a budget would start with is what the calls cost, to the tick, in every scope.
-fn check_budget(
-    reader: &Reader,
-    rows: &HashMap<AttemptId, Attempt>,
-    elsewhere: &HashMap<&str, i128>,
-) {
-    let number = |row: &Attempt| -> u64 {
-        row.id.call.strip_prefix("call-").and_then(|n| n.parse().ok()).expect("one of ours")
-    };
-    let mut expected = elsewhere.clone();
-    for row in rows.values() {
-        let number = number(row);
-        let spent = if row.ending.is_some() { cost(number) } else { reserved(number) };
-        *expected.get_mut(tag(number).as_str()).expect("one of ours") += spent;
+/// What the calls came to, by the name of a scope and the day: money and tokens.
+type Expected = HashMap<(String, i64), [u128; 2]>;
+
+/// What a budget starts with is what the calls cost and used, to the unit: in every scope, on every
+/// day, at the moments at which they count; and so are the totals.
+fn check_budgets<'a>(reader: &Reader, rows: impl Iterator<Item = &'a Attempt>) {
+    let mut scopes = vec![LimitKey::All, LimitKey::Model("grok-4.3".into())];
+    scopes.extend(["red", "green", "blue"].map(|name| LimitKey::Tag(Tag::from(name))));
+    let mut expected = Expected::new();
+    for row in rows {
+        let number: u64 = row
+            .id
+            .call
+            .strip_prefix("call-")
+            .and_then(|number| number.parse().ok())
+            .expect("one of ours");
+        let (at, money, tokens) = match (row.ending, ending(number)) {
+            (None, _) => (sent_at(number), reserved(number), reserved_tokens(number)),
+            (Some(_), Ending::Refused) => (over_at(sent_at(number)), 0, 0),
+            (Some(_), _) => {
+                let used =
+                    usage(number).map_or(reserved_tokens(number), |usage| usage.total_tokens());
+                (over_at(sent_at(number)), cost(number), used)
+            }
+        };
+        for scope in [&scopes[0], &scopes[1], &LimitKey::Tag(tag(number))] {
+            let sums = expected.entry((scope.to_string(), at.div_euclid(DAY))).or_default();
+            sums[0] += money.unsigned_abs();
+            sums[1] += u128::from(tokens);
+        }
     }
-    let restored = |scope| {
-        let totals = reader.totals(&Range::default().of(scope)).expect("added up");
-        totals.spent().as_ticks()
-    };
-    for (tag, spent) in &expected {
-        assert_eq!(restored(LimitKey::Tag(Tag::from(*tag))), *spent, "{tag}");
+    let mut budgets = Budgets::new();
+    for scope in &scopes {
+        let money = Budget::money(Money::from_usd(1_000_000), Period::Day).expect("a budget");
+        let tokens = Budget::total_tokens(1 << 60, Period::Day).expect("a budget");
+        for budget in [money, tokens] {
+            budgets.add(budget.scope(scope.clone())).expect("room");
+        }
     }
-    let all: i128 = expected.values().sum();
-    assert_eq!(restored(LimitKey::All), all);
-    assert_eq!(restored(LimitKey::Model("grok-4.3".into())), all);
+    let restored = reader.for_each(&Range::default(), |row| {
+        assert_eq!(budgets.restore([Spend::from(&row)]), 0, "it can have been spent: {row:?}");
+        ControlFlow::Continue(())
+    });
+    restored.expect("it reads");
+    for day in 0..DAYS.cast_signed() {
+        let now = UnixMillis::new(day * DAY + DAY / 2);
+        let spent: Vec<u128> = budgets.standings(now).map(|s| s.spent.into()).collect();
+        let said = |scope: &LimitKey| expected.get(&(scope.to_string(), day)).copied();
+        let due: Vec<u128> =
+            scopes.iter().flat_map(|scope| said(scope).unwrap_or_default()).collect();
+        assert_eq!(spent, due, "day {day}: money and tokens of {scopes:?}");
+    }
+    for scope in &scopes {
+        let totals = reader.totals(&Range::default().of(scope.clone())).expect("added up");
+        let days = expected.iter().filter(|((name, _), _)| *name == scope.to_string());
+        let [money, tokens] =
+            days.fold([0, 0], |sum, (_, more)| [sum[0] + more[0], sum[1] + more[1]]);
+        assert_eq!(totals.spent().as_ticks().unsigned_abs(), money, "{scope}");
+        assert_eq!(totals.counted_tokens, tokens, "{scope}");
+    }
 }
 
 /// What a process told before it was killed.
