@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `input`, `job`, `changes`, `bound`, `speed` | the sections, each with its targets |
 //! | `output`, `latency` | the same for answers, on lengths of public traces |
+//! | `forecast` | how often the range of what still fits holds |
 //! | `documents`, `sources` | the texts: which are there, and on which side they stand |
 //! | `truth` | the tokenizers |
 //! | `stream` | one client of one model, request by request |
@@ -16,6 +17,7 @@ mod bound;
 mod changes;
 mod documents;
 mod fit;
+mod forecast;
 mod input;
 mod job;
 mod latency;
@@ -69,6 +71,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "speed", about: "the pass and the update", measure: speed::measure },
     Section { name: "output", about: "length of answers, on two traces", measure: output::measure },
     Section { name: "latency", about: "time of answers, simulated", measure: latency::measure },
+    Section { name: "forecast", about: "how many more requests fit", measure: forecast::measure },
 ];
 
 /// What a section may use.
