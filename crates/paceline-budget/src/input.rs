@@ -132,7 +132,7 @@ impl InputModel {
         let expected = spread + noise(mean);
         let signed = residual / expected.sqrt();
         let standardised = signed.abs();
-        self.learned += 1;
+        self.learned = self.learned.saturating_add(1);
         self.met.iter_mut().zip(x).for_each(|(met, x)| *met |= x != 0.0);
         self.bound.learn(signed);
         self.watch(standardised);
