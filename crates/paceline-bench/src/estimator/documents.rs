@@ -132,9 +132,9 @@ fn texts(data: &Path) -> Result<Vec<(&'static str, Texts)>, String> {
     let mut all = vec![
         (
             "chat",
-            sources::json_lines(&prompts.join("mt_bench.jsonl"), "judge:mt_bench", &["turns"])?
-                .and(sources::readme_prose(&mut lengths)),
+            sources::json_lines(&prompts.join("mt_bench.jsonl"), "judge:mt_bench", &["turns"])?,
         ),
+        ("prose", sources::readme_prose(&mut lengths)),
         ("words", sources::json_lines(&prompts.join("gsm8k_test.jsonl"), "gsm8k", &["question"])?),
         (
             "code",

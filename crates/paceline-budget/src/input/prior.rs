@@ -35,12 +35,12 @@ pub(super) const UNKNOWN_DEVIATION: f64 = 80.0;
 impl InputPrior {
     /// From all tokenizers of the table.
     pub fn fitted() -> Self {
-        Self::fitted_without("")
+        Self::fitted_without(&[])
     }
 
-    /// From all tokenizers of the table but those whose name begins like this, to judge by these.
-    pub fn fitted_without(tokenizer: &str) -> Self {
-        let kept = |name: &str| tokenizer.is_empty() || !name.starts_with(tokenizer);
+    /// From all tokenizers of the table but these by name, to judge by them.
+    pub fn fitted_without(tokenizers: &[&str]) -> Self {
+        let kept = |name: &str| !tokenizers.contains(&name);
         let of: Vec<_> =
             table::FITTED.iter().filter(|(name, _)| kept(name)).map(|(_, it)| it).collect();
         let many = of.len().max(1) as f64;
