@@ -87,7 +87,7 @@ pub(super) fn measure(lab: &mut Lab<'_>) -> Result<Vec<Row>, String> {
             let title = format!("changes.{}.{name}", change.name);
             let draws = |seed| {
                 let mut drawn = draw(&[workload], BEFORE + AFTER, seed);
-                let after = drawn.split_off(BEFORE.min(drawn.len()));
+                let after = drawn.split_off(drawn.len().saturating_sub(AFTER).min(BEFORE));
                 (drawn, after)
             };
             rows.extend(streams(lab, &title, change.before, change.after, &draws));
@@ -125,8 +125,11 @@ fn streams(
         steps.push(follow(&mut client, &second, after));
     }
     let mean = |from: usize, to: usize| {
-        let inside: Vec<_> =
-            steps.iter().flat_map(|steps| &steps[from..to]).map(Step::error).collect();
+        let inside: Vec<_> = steps
+            .iter()
+            .flat_map(|steps| steps.iter().take(to).skip(from))
+            .map(Step::error)
+            .collect();
         inside.iter().sum::<f64>() / inside.len() as f64
     };
     let errors = SPANS.map(|(_, from, to)| mean(from, to));

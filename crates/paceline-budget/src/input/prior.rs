@@ -17,8 +17,6 @@ pub struct InputPrior {
 
 /// How far the text of a class may be from all classes together: one factor common to all.
 const COMMON: f64 = 0.3;
-/// How far an unknown tokenizer may go the way that the known ones differ.
-const ALIKE: f64 = 1.0;
 /// Of no text, hence not fitted: the class, tokens each, known to.
 const BY_HAND: [(Class, f64, f64); 6] = [
     (Class::Constant, 100.0, UNKNOWN_DEVIATION),
@@ -52,11 +50,12 @@ impl InputPrior {
             let own = own_deviation(class, weights[class]);
             covariance[class][class] = own * own;
         }
+        // As far as the known ones differ: the variance of a sample, of which the mean is one of them.
         for other in &of {
             for i in FIRST_OF_TEXT..COUNT {
                 for j in FIRST_OF_TEXT..COUNT {
                     let (i_off, j_off) = (other[i] - weights[i], other[j] - weights[j]);
-                    covariance[i][j] += ALIKE * i_off * j_off / many;
+                    covariance[i][j] += i_off * j_off / (many - 1.0).max(1.0);
                 }
             }
         }

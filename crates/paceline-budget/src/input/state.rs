@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::bound::KEPT;
-use super::{Bound, HIDDEN, InputModel, InputPrior, Matrix};
+use super::{Bound, HIDDEN, InputModel, InputPrior, Matrix, SCATTERS};
 use crate::features::{COUNT, NAMES};
 
 /// What an [`InputModel`] has learned, to be kept: 6 kB at most where 30 classes were met, 20 where
@@ -28,6 +28,7 @@ pub struct InputState {
     borrowing: bool,
     residuals: Vec<f32>,
     level: f32,
+    scatter: f32,
     calm: u32,
     learned: u64,
 }
@@ -75,6 +76,7 @@ impl InputModel {
             borrowing: self.prior.is_borrowing(),
             residuals: self.bound.residuals.iter().map(|residual| *residual as f32).collect(),
             level: self.bound.level as f32,
+            scatter: self.scatter as f32,
             calm: self.bound.calm,
             learned: self.learned,
         }
@@ -106,6 +108,10 @@ impl InputModel {
             return Err(StateError::Corrupt("the covariance is not positive"));
         }
         model.bound = bound(state)?;
+        model.scatter = f64::from(state.scatter);
+        if !(SCATTERS.0..=SCATTERS.1).contains(&model.scatter) {
+            return Err(StateError::Corrupt("truths do not scatter so"));
+        }
         if state.learned > MOST_COUNTED {
             return Err(StateError::Corrupt("nobody learned so often"));
         }
