@@ -145,7 +145,7 @@ fn rows_of(
 ) -> Vec<Row> {
     let target = TARGETS.iter().find(|(workload, ..)| *workload == name);
     let mut rows = Vec::new();
-    let known = ours.iter().enumerate().filter(|(_, mean)| mean.is_finite());
+    let mut known = ours.iter().enumerate().filter(|(_, mean)| mean.is_finite());
     for (place, _) in known.clone() {
         let (span, _) = &SPANS[place];
         let row_name = format!("input.{name}.{}.{span}", truth.name());
@@ -159,7 +159,7 @@ fn rows_of(
         }
         rows.push(row);
     }
-    let Some((last, _)) = known.last() else { return rows };
+    let Some((last, _)) = known.next_back() else { return rows };
     if last + 1 < SPANS.len() {
         return rows;
     }
