@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `input`, `job`, `changes`, `bound`, `speed` | the sections, each with its targets |
 //! | `output`, `latency` | the same for answers, on lengths of public traces |
+//! | `forecast` | how often the range of what still fits holds |
 //! | `documents`, `sources` | the texts: which are there, and on which side they stand |
 //! | `truth` | the tokenizers |
 //! | `stream` | one client of one model, request by request |
@@ -16,6 +17,7 @@ mod bound;
 mod changes;
 mod documents;
 mod fit;
+mod forecast;
 mod input;
 mod job;
 mod latency;
@@ -43,12 +45,26 @@ pub struct Options {
     pub only: Vec<String>,
     /// What chance is drawn from.
     pub seed: u64,
+    /// The documents that estimates are judged by.
+    pub judged_by: JudgedBy,
+}
+
+/// Documents that estimates are judged by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JudgedBy {
+    /// Those that nothing was fitted on or chosen by.
+    #[default]
+    Unseen,
+    /// Those that the tables were fitted on, with other tokenizers: constants are chosen by these.
+    /// What comes out is no figure to quote.
+    Fitted,
 }
 
 impl Options {
     /// Everything, from one seed.
     pub const fn new(data: PathBuf) -> Self {
-        Self { data, only: Vec::new(), seed: 1 }
+        Self { data, only: Vec::new(), seed: 1, judged_by: JudgedBy::Unseen }
     }
 }
 
@@ -69,6 +85,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "speed", about: "the pass and the update", measure: speed::measure },
     Section { name: "output", about: "length of answers, on two traces", measure: output::measure },
     Section { name: "latency", about: "time of answers, simulated", measure: latency::measure },
+    Section { name: "forecast", about: "how many more requests fit", measure: forecast::measure },
 ];
 
 /// What a section may use.
@@ -86,7 +103,11 @@ impl Lab<'_> {
         }
         (self.show)("reading and counting the documents");
         let tokenizers = Tokenizers::load(&self.options.data)?;
-        let documents = Documents::load(&self.options.data, &tokenizers, Side::Judge)?;
+        let side = match self.options.judged_by {
+            JudgedBy::Unseen => Side::Judge,
+            JudgedBy::Fitted => Side::Fit,
+        };
+        let documents = Documents::load(&self.options.data, &tokenizers, side)?;
         for workload in &documents.workloads {
             (self.show)(&format!("{:12} {} documents", workload.name, workload.documents.len()));
         }

@@ -2,12 +2,13 @@
 //!
 //! They count what was spent and say what the limits of an admission have to be, so that money is
 //! reserved in the same decision as everything else: what is held by calls in flight makes others
-//! wait, and only what is spent refuses them. They hold nothing back themselves. Invariants: for
-//! every period the sum of what was spent in it is exact, whichever way the clock steps; the number
-//! of budgets and of periods remembered is bounded.
+//! wait, and only what is spent refuses them. They hold nothing back themselves. Invariants: what
+//! counts in a period is never less than was spent in it, whichever way the clock steps, and exactly
+//! that while the period is remembered; the number of budgets and of periods remembered is bounded.
 
 mod calendar;
 mod keeper;
+mod sums;
 
 use std::fmt;
 use std::num::NonZeroU64;

@@ -30,6 +30,8 @@ pub struct InputModel {
     /// The weights and their covariance before anything was learned.
     prior: InputPrior,
     bound: Bound,
+    /// The variance of the residuals that no weights explain, as a multiple of what was expected.
+    scatter: f64,
     /// Rises with surprises, falls with calm: a changed tokenizer or hidden text.
     alarm: f64,
     calm_for: u32,
@@ -53,6 +55,11 @@ const LOST: f64 = 2.0;
 const LOST_FOR: u32 = 4;
 /// Answers without alarm after which a restart has helped.
 const RESTED: u32 = 20;
+/// How far one answer moves what is believed of the scatter, the most it is taken to show, and the
+/// least and the most that is believed.
+const SCATTER_STEP: f64 = 0.02;
+const MOST_SEEN: f64 = 9.0;
+const SCATTERS: (f64, f64) = (0.25, 4.0);
 /// The class of what is hidden in a request.
 const HIDDEN: usize = Class::Constant as usize;
 /// By which share of the prior the weights are widened in alarm, and what is hidden.
@@ -81,6 +88,7 @@ impl InputModel {
             covariance: prior.covariance.clone(),
             prior,
             bound: Bound::default(),
+            scatter: 1.0,
             alarm: 0.0,
             calm_for: 0,
             beyond: 0,
@@ -129,12 +137,13 @@ impl InputModel {
         let z = x.map(|value| value / mean);
         let gain = multiply(&self.covariance, &z);
         let spread = dot(&z, &gain).max(0.0);
-        let expected = spread + noise(mean);
+        let expected = spread + self.scatter * noise(mean);
         let signed = residual / expected.sqrt();
         let standardised = signed.abs();
-        self.learned += 1;
+        self.learned = self.learned.saturating_add(1);
         self.met.iter_mut().zip(x).for_each(|(met, x)| *met |= x != 0.0);
         self.bound.learn(signed);
+        self.learn_scatter(residual * residual - spread, noise(mean));
         self.watch(standardised);
         // One absurd answer pulls no harder than one at the edge of belief; a second one in a
         // row is taken at its word.
@@ -196,8 +205,16 @@ impl InputModel {
     fn relative_deviation(&self, x: &[f64; COUNT], mean: f64) -> f64 {
         let z = x.map(|value| value / mean);
         let spread = dot(&z, &multiply(&self.covariance, &z));
-        let deviation = (spread.max(0.0) + noise(mean)).sqrt();
+        let deviation = (spread.max(0.0) + self.scatter * noise(mean)).sqrt();
         if deviation.is_finite() { deviation.min(10.0) } else { 10.0 }
+    }
+
+    /// Learns how far truths scatter about any weights: in some scripts, and with some tokenizers,
+    /// twice as far as in others. One answer beyond belief counts as one at its edge.
+    fn learn_scatter(&mut self, beyond_weights: f64, expected: f64) {
+        let seen = (beyond_weights / expected).clamp(-1.0, MOST_SEEN);
+        let scatter = self.scatter + SCATTER_STEP * (seen - self.scatter);
+        self.scatter = scatter.clamp(SCATTERS.0, SCATTERS.1);
     }
 
     /// Widens the prior again where surprises pile up.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use paceline_bench::estimator::{Options, measure, sections};
+use paceline_bench::estimator::{JudgedBy, Options, measure, sections};
 use paceline_bench::program::{self, say};
 
 /// Measures the estimates of calls.
@@ -22,6 +22,9 @@ struct Arguments {
     /// What chance is drawn from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Judge by the documents that the tables were fitted on: to choose constants, not to quote.
+    #[arg(long)]
+    choose: bool,
     /// Say what is measured, and measure nothing.
     #[arg(long)]
     list: bool,
@@ -39,6 +42,9 @@ fn run(arguments: Arguments) -> Result<(), String> {
     let mut options = Options::new(arguments.data);
     options.only = arguments.only;
     options.seed = arguments.seed;
+    if arguments.choose {
+        options.judged_by = JudgedBy::Fitted;
+    }
     say(&format!("seed {}", options.seed));
     let rows = measure(&options, &mut say)?;
     program::keep(&rows, arguments.out.as_deref())

@@ -123,18 +123,12 @@ pub(super) fn judged_text(data: &Path, name: &str) -> Result<String, String> {
 /// Every text, whichever side it stands on.
 fn texts(data: &Path) -> Result<Vec<(&'static str, Texts)>, String> {
     let prompts = data.join("prompts");
-    let mut random = StdRng::seed_from_u64(11);
-    // Log-normal about 900 bytes: a quarter is below 500, one in twenty above 3,000.
-    let mut lengths = move || {
-        let normal: f64 = (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
-        (6.8 + 0.75 * normal).exp() as usize
-    };
     let mut all = vec![
         (
             "chat",
-            sources::json_lines(&prompts.join("mt_bench.jsonl"), "judge:mt_bench", &["turns"])?
-                .and(sources::readme_prose(&mut lengths)),
+            sources::json_lines(&prompts.join("mt_bench.jsonl"), "judge:mt_bench", &["turns"])?,
         ),
+        ("prose", sources::readme_prose(&mut lengths_of("prose"))),
         ("words", sources::json_lines(&prompts.join("gsm8k_test.jsonl"), "gsm8k", &["question"])?),
         (
             "code",
@@ -143,33 +137,47 @@ fn texts(data: &Path) -> Result<Vec<(&'static str, Texts)>, String> {
                 "judge:humaneval",
                 &["prompt", "canonical_solution"],
             )?
-            .and(sources::code(&mut lengths)),
+            .and(sources::code(&mut lengths_of("code"))),
         ),
     ];
     for (name, locale) in [("zh", "zh_CN"), ("ja", "ja"), ("ru", "ru"), ("th", "th")] {
         let file = prompts.join(format!("mgsm_{name}.tsv"));
         let origin = format!("judge:mgsm_{name}");
         let texts = sources::first_column(&file, &origin)?
-            .and(sources::interface_texts(locale, &mut lengths));
+            .and(sources::interface_texts(locale, &mut lengths_of(locale)));
         all.push((name, texts));
     }
     for (name, locales) in INTERFACES {
         let mut texts = Texts::default();
         for locale in locales {
-            texts = texts.and(sources::interface_texts(locale, &mut lengths));
+            texts = texts.and(sources::interface_texts(locale, &mut lengths_of(locale)));
         }
         all.push((name, texts));
     }
     Ok(all)
 }
 
+/// How long the texts of a source are, drawn from chance of its own: what else is on the machine
+/// changes none of them.
+fn lengths_of(source: &str) -> impl FnMut() -> usize {
+    let mut random = StdRng::seed_from_u64(hash(source));
+    // Log-normal about 900 bytes: a quarter is below 500, one in twenty above 3,000.
+    move || {
+        let normal: f64 = (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
+        (6.8 + 0.75 * normal).exp() as usize
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// Half of what is the machine's own, by its origin; the prompts are for judging, but for half of
 /// the word problems in English.
 fn side_of(origin: &str) -> Side {
-    let hash = origin.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    if origin.starts_with("judge:") || hash >> 63 == 1 { Side::Judge } else { Side::Fit }
+    if origin.starts_with("judge:") || hash(origin) >> 63 == 1 { Side::Judge } else { Side::Fit }
 }
 
 /// In an order drawn from chance.

@@ -21,7 +21,7 @@ const TARGET: f64 = 300.0;
 
 pub(super) fn measure(lab: &mut Lab<'_>) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
-    for name in ["chat", "words", "code", "zh", "ja", "ru", "th", "ko"] {
+    for name in ["prose", "words", "code", "zh", "ja", "ru", "th", "ko"] {
         let text = repeated(&judged_text(&lab.options.data, name)?, BYTES);
         if text.is_empty() {
             (lab.show)(&format!("{name}: no text, left out"));

@@ -17,8 +17,8 @@ pub(super) struct Server {
     pub(super) constant: u64,
 }
 
-/// Around every message but the first.
-const PER_MESSAGE: u64 = 4;
+/// Around every message but the first: not what the prior believes, which is 4.
+const PER_MESSAGE: u64 = 7;
 
 impl Server {
     /// The tokens of a request.
@@ -63,17 +63,22 @@ pub(super) struct Classes {
 
 impl Classes {
     pub(super) fn new(truth: Tokenizer) -> Self {
-        Self { model: InputModel::with_prior(prior(truth), 100.0, 80.0), borrowed: None }
+        Self::without(&[truth])
+    }
+
+    /// With a prior that knows none of several.
+    pub(super) fn without(truths: &[Tokenizer]) -> Self {
+        Self { model: InputModel::with_prior(prior(truths), 100.0, 80.0), borrowed: None }
     }
 
     pub(super) fn knowing(truth: Tokenizer, constant: u64) -> Self {
-        let model = InputModel::with_prior(prior(truth), constant as f64, 5.0);
+        let model = InputModel::with_prior(prior(&[truth]), constant as f64, 5.0);
         Self { model, borrowed: None }
     }
 
     /// With the count of the public tokenizer beside.
     pub(super) fn borrowing(truth: Tokenizer) -> Self {
-        let model = InputModel::with_prior(prior(truth).borrowing(), 100.0, 80.0);
+        let model = InputModel::with_prior(prior(&[truth]).borrowing(), 100.0, 80.0);
         Self { model, borrowed: Some(truth.peer()) }
     }
 
@@ -90,8 +95,9 @@ impl Classes {
     }
 }
 
-fn prior(truth: Tokenizer) -> InputPrior {
-    InputPrior::fitted_without(truth.name())
+fn prior(without: &[Tokenizer]) -> InputPrior {
+    let names: Vec<_> = without.iter().map(|truth| truth.name()).collect();
+    InputPrior::fitted_without(&names)
 }
 
 impl Estimates for Classes {

@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 
 use paceline_core::{Demand, Dimension, LimitKey, Money, Observation, Quota, UnixMillis, Usage};
 
+use super::sums::Sums;
 use super::{Budget, Mode, Period, Spend};
 use crate::prices::Price;
 
@@ -73,7 +74,7 @@ struct Stated {
 struct Kept {
     budget: Budget,
     /// What was spent, by the number of the period; of a window, by that of its slice.
-    sums: BTreeMap<i64, u64>,
+    sums: Sums,
 }
 
 /// Where one budget stands.
@@ -101,8 +102,6 @@ pub struct Notice {
     pub standing: Standing,
 }
 
-/// How many periods of a budget are remembered, for clocks that step back.
-const PERIODS: usize = 8;
 /// What was spent leaves a window in so many steps; until its step is over, all of it counts.
 const SLICES: i64 = 64;
 
@@ -127,19 +126,22 @@ impl Budgets {
             let limit = (budget.scope.clone(), budget.dimension.index());
             self.limits.entry(limit).or_default();
         }
-        self.kept.push(Kept { budget, sums: BTreeMap::new() });
+        self.kept.push(Kept { budget, sums: Sums::default() });
         Ok(())
     }
 
-    /// Enters what was spent before, such as the rows of a ledger, in any order. The admission must
-    /// not count it. Answers how many rows were refused as absurd.
+    /// Enters what was spent before, such as the rows of a ledger, in any order: also what a clock
+    /// that was ahead has stamped with a later time. The admission must not count it. Answers how
+    /// many rows were refused as absurd.
+    ///
+    /// A budget remembers 16,384 periods of what is restored, the latest, and 512 about the present
+    /// one after that. Of those before and after, it takes each to have spent what the one of them
+    /// did that spent most.
     pub fn restore(&mut self, spent: impl IntoIterator<Item = Spend>) -> usize {
         let mut refused = 0;
         for spend in spent {
             match spend.check() {
-                Ok(()) => self.kept.iter_mut().for_each(|kept| {
-                    kept.enter(&spend);
-                }),
+                Ok(()) => self.kept.iter_mut().for_each(|kept| kept.restore(&spend)),
                 Err(_) => refused += 1,
             }
         }
@@ -204,6 +206,7 @@ impl Budgets {
     /// not in the present period, and at [`Budgets::next_change`].
     pub fn changes(&mut self, now: UnixMillis) -> Vec<Observation> {
         let mut changes = Vec::new();
+        self.kept.iter_mut().for_each(|kept| kept.forget_about(now));
         for ((key, dimension), stated) in &mut self.limits {
             let dimension = Dimension::ALL[*dimension];
             let left = self.kept.iter().filter(|kept| kept.is_kept_by(key, dimension));
@@ -282,31 +285,46 @@ impl Kept {
             return None;
         }
         let before = self.spent(spend.at);
-        let sum = self.sums.entry(self.number(spend.at)).or_default();
-        *sum = sum.saturating_add(spend.amount(self.budget.dimension));
-        let most = if self.slice().is_some() { 2 * SLICES as usize } else { PERIODS };
-        while self.sums.len() > most {
-            self.sums.pop_first();
-        }
+        self.sums.add(self.number(spend.at), spend.amount(self.budget.dimension));
+        self.forget_about(spend.at);
         Some((before, self.spent(spend.at)))
     }
 
     fn take_back(&mut self, spend: &Spend) {
         let number = self.number(spend.at);
-        let counted = spend.is_counted_by(&self.budget.scope);
-        if let Some(sum) = self.sums.get_mut(&number).filter(|_| counted) {
-            *sum = sum.saturating_sub(spend.amount(self.budget.dimension));
+        if spend.is_counted_by(&self.budget.scope) {
+            self.sums.take(number, spend.amount(self.budget.dimension));
+        }
+    }
+
+    /// The same for what was spent before, when it is not known yet which period is the present one.
+    fn restore(&mut self, spend: &Spend) {
+        if spend.is_counted_by(&self.budget.scope) {
+            self.sums.add(self.number(spend.at), spend.amount(self.budget.dimension));
+            match self.slice() {
+                Some(_) => self.sums.bound_slices(),
+                None => self.sums.bound_periods(),
+            }
+        }
+    }
+
+    /// Bounds what is remembered to what is near the present.
+    fn forget_about(&mut self, now: UnixMillis) {
+        let number = self.number(now);
+        match self.slice() {
+            Some(_) => self.sums.bound_slices_about(number, SLICES),
+            None => self.sums.bound_periods_about(number),
         }
     }
 
     fn spent(&self, now: UnixMillis) -> u64 {
         let number = self.number(now);
-        if self.slice().is_none() {
-            return self.sums.get(&number).copied().unwrap_or(0);
+        match self.slice() {
+            // What is stamped later, by a clock that then stepped back, is in every window until it
+            // ends.
+            Some(_) => self.sums.since(number.saturating_sub(SLICES)),
+            None => self.sums.of(number),
         }
-        // What is stamped later, by a clock that then stepped back, is in every window until it ends.
-        let from = number.saturating_sub(SLICES);
-        self.sums.range(from..).fold(0, |sum, (_, more)| sum.saturating_add(*more))
     }
 
     fn left(&self, now: UnixMillis) -> u64 {
@@ -316,7 +334,7 @@ impl Kept {
     fn next_change(&self, now: UnixMillis) -> Option<UnixMillis> {
         let Some(slice) = self.slice() else { return self.budget.period.renews(now) };
         let from = self.number(now).saturating_sub(SLICES);
-        let (oldest, _) = self.sums.range(from..).next()?;
+        let oldest = self.sums.first_since(from)?;
         let leaves = oldest.saturating_add(SLICES + 1).saturating_mul(slice);
         Some(UnixMillis::new(leaves))
     }

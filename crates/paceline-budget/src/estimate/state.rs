@@ -12,8 +12,10 @@ use crate::input::{InputModel, InputState, Inputs, StateError};
 use crate::latency::LatencyModel;
 use crate::output::OutputModel;
 
-/// What an [`Estimator`] has learned: a few kB a model for its input, some tens for the length and the
-/// time of its answers.
+/// What an [`Estimator`] has learned, as JSON some 40 kB a model and door: 6 for its input where few
+/// classes were met, up to 20 where all were, twice that beside another tokenizer; 9 each for the
+/// length of its answers and the three sorts of times. Of lengths and times, those kinds of calls are
+/// kept that were met most often; the others are learned again.
 ///
 /// ```
 /// use paceline_budget::{CallShape, Estimator, Features};
@@ -48,7 +50,8 @@ const FORMAT: &str = "paceline estimator";
 const VERSION: u32 = 1;
 
 impl Estimator {
-    /// What it has learned.
+    /// What it has learned. A model that was told what no tokenizer does, so that it would be refused
+    /// when read again, is left out.
     pub fn state(&self) -> EstimatorState {
         let models = self.models.iter().map(|((model, endpoint), models)| ModelState {
             model: model.as_str().to_owned(),
@@ -57,6 +60,10 @@ impl Estimator {
             borrowing: models.input.borrowing.as_ref().map(InputModel::state),
             output: models.output.clone(),
             latency: models.latency.clone(),
+        });
+        let models = models.filter(|state| {
+            let inputs = [Some(&state.classes), state.borrowing.as_ref()];
+            inputs.into_iter().flatten().all(|input| InputModel::restore(input).is_ok())
         });
         EstimatorState { format: FORMAT.to_owned(), version: VERSION, models: models.collect() }
     }

@@ -17,8 +17,6 @@ pub struct InputPrior {
 
 /// How far the text of a class may be from all classes together: one factor common to all.
 const COMMON: f64 = 0.3;
-/// How far an unknown tokenizer may go the way that the known ones differ.
-const ALIKE: f64 = 1.0;
 /// Of no text, hence not fitted: the class, tokens each, known to.
 const BY_HAND: [(Class, f64, f64); 6] = [
     (Class::Constant, 100.0, UNKNOWN_DEVIATION),
@@ -35,12 +33,12 @@ pub(super) const UNKNOWN_DEVIATION: f64 = 80.0;
 impl InputPrior {
     /// From all tokenizers of the table.
     pub fn fitted() -> Self {
-        Self::fitted_without("")
+        Self::fitted_without(&[])
     }
 
-    /// From all tokenizers of the table but those whose name begins like this, to judge by these.
-    pub fn fitted_without(tokenizer: &str) -> Self {
-        let kept = |name: &str| tokenizer.is_empty() || !name.starts_with(tokenizer);
+    /// From all tokenizers of the table but these by name, to judge by them.
+    pub fn fitted_without(tokenizers: &[&str]) -> Self {
+        let kept = |name: &str| !tokenizers.contains(&name);
         let of: Vec<_> =
             table::FITTED.iter().filter(|(name, _)| kept(name)).map(|(_, it)| it).collect();
         let many = of.len().max(1) as f64;
@@ -52,11 +50,12 @@ impl InputPrior {
             let own = own_deviation(class, weights[class]);
             covariance[class][class] = own * own;
         }
+        // As far as the known ones differ: the variance of a sample, of which the mean is one of them.
         for other in &of {
             for i in FIRST_OF_TEXT..COUNT {
                 for j in FIRST_OF_TEXT..COUNT {
                     let (i_off, j_off) = (other[i] - weights[i], other[j] - weights[j]);
-                    covariance[i][j] += ALIKE * i_off * j_off / many;
+                    covariance[i][j] += i_off * j_off / (many - 1.0).max(1.0);
                 }
             }
         }

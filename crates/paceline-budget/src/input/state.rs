@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::bound::KEPT;
-use super::{Bound, InputModel, InputPrior, Matrix};
+use super::{Bound, HIDDEN, InputModel, InputPrior, Matrix, SCATTERS};
 use crate::features::{COUNT, NAMES};
 
-/// What an [`InputModel`] has learned, to be kept: a few kB.
+/// What an [`InputModel`] has learned, to be kept: 6 kB at most where 30 classes were met, 20 where
+/// all were.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputState {
     /// Of the classes that it was learned for.
@@ -27,6 +28,7 @@ pub struct InputState {
     borrowing: bool,
     residuals: Vec<f32>,
     level: f32,
+    scatter: f32,
     calm: u32,
     learned: u64,
 }
@@ -74,6 +76,7 @@ impl InputModel {
             borrowing: self.prior.is_borrowing(),
             residuals: self.bound.residuals.iter().map(|residual| *residual as f32).collect(),
             level: self.bound.level as f32,
+            scatter: self.scatter as f32,
             calm: self.bound.calm,
             learned: self.learned,
         }
@@ -90,21 +93,57 @@ impl InputModel {
         let prior = InputPrior::fitted();
         let prior = if state.borrowing { prior.borrowing() } else { prior };
         let (hidden, known_to) = state.hidden;
+        if !(0.0..=MOST_HIDDEN).contains(&hidden) || !(1.0..=MOST_HIDDEN).contains(&known_to) {
+            return Err(StateError::Corrupt("no hidden text is so long"));
+        }
         let mut model = Self::with_prior(prior, f64::from(hidden), f64::from(known_to));
         let weights = numbers(&state.weights, "a weight is no number")?;
         model.weights =
             weights.try_into().map_err(|_| StateError::Corrupt("weights are missing"))?;
+        if !model.has_likely_weights() {
+            return Err(StateError::Corrupt("a weight is none that a tokenizer has"));
+        }
         model.restore_covariance(state)?;
         if !is_positive(model.covariance.clone()) {
             return Err(StateError::Corrupt("the covariance is not positive"));
         }
         model.bound = bound(state)?;
+        model.scatter = f64::from(state.scatter);
+        if !(SCATTERS.0..=SCATTERS.1).contains(&model.scatter) {
+            return Err(StateError::Corrupt("truths do not scatter so"));
+        }
+        if state.learned > MOST_COUNTED {
+            return Err(StateError::Corrupt("nobody learned so often"));
+        }
         model.learned = state.learned;
         Ok(model)
     }
 }
 
+/// Tokens of hidden text; no request is longer.
+const MOST_HIDDEN: f32 = 1e7;
+/// How far below nothing it may have been learned to be.
+const LEAST_HIDDEN: f64 = -1e3;
+/// How many deviations of the prior a weight may be off: with public tokenizers it was 10 at most.
+const MOST_DEVIATIONS: f64 = 20.0;
+/// How much more the prior may have been widened.
+const MOST_WIDENED: f64 = 1e4;
+/// Counts beyond this are none that were counted; floating point still tells them apart.
+const MOST_COUNTED: u64 = 1 << 53;
+/// Residuals are bounded when they are learned: 20 over the least noise.
+const MOST_STANDARDISED: f64 = 1e3;
+
 impl InputModel {
+    /// Whether every weight is near enough to what a tokenizer has.
+    fn has_likely_weights(&self) -> bool {
+        let hidden = self.weights[HIDDEN];
+        let near = |class: usize| {
+            let off = self.weights[class] - self.prior.weights[class];
+            off.abs() <= MOST_DEVIATIONS * self.prior.covariance[class][class].sqrt()
+        };
+        (LEAST_HIDDEN..=f64::from(MOST_HIDDEN)).contains(&hidden) && (HIDDEN + 1..COUNT).all(near)
+    }
+
     fn restore_covariance(&mut self, state: &InputState) -> Result<(), StateError> {
         let met = &state.met;
         let rising = met.windows(2).all(|pair| pair[0] < pair[1]);
@@ -127,6 +166,11 @@ impl InputModel {
         for (row, i) in met.iter().enumerate() {
             for j in &met[..=row] {
                 let value = lower.next().unwrap_or_default();
+                let most = MOST_WIDENED
+                    * (self.prior.covariance[*i][*i] * self.prior.covariance[*j][*j]).sqrt();
+                if value.abs() > most {
+                    return Err(StateError::Corrupt("a covariance is none that was learned"));
+                }
                 self.covariance[*i][*j] = value;
                 self.covariance[*j][*i] = value;
             }
@@ -145,6 +189,9 @@ fn numbers(kept: &[f32], why: &'static str) -> Result<Vec<f64>, StateError> {
 
 fn bound(state: &InputState) -> Result<Bound, StateError> {
     let residuals = numbers(&state.residuals, "a residual is no number")?;
+    if residuals.iter().any(|residual| residual.abs() > MOST_STANDARDISED) {
+        return Err(StateError::Corrupt("a residual is none that was learned"));
+    }
     if residuals.is_empty() || residuals.len() > KEPT {
         return Err(StateError::Corrupt("residuals are missing, or too many"));
     }
@@ -161,7 +208,9 @@ fn is_positive(mut matrix: Box<Matrix>) -> bool {
     let diagonal: [f64; COUNT] = std::array::from_fn(|i| matrix[i][i]);
     for i in 0..COUNT {
         let pivot = matrix[i][i];
-        if diagonal[i] <= 0.0 || pivot < -ROUNDING * diagonal[i] {
+        // What is left of two classes, too, is no more alike than each is like itself.
+        let alike = |j: usize| matrix[i][j].powi(2) <= diagonal[i] * diagonal[j] * (1.0 + ROUNDING);
+        if diagonal[i] <= 0.0 || pivot < -ROUNDING * diagonal[i] || !(i..COUNT).all(alike) {
             return false;
         }
         if pivot <= ROUNDING * diagonal[i] {

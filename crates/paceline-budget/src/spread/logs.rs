@@ -19,6 +19,8 @@ pub(super) struct Logs {
 const PRIOR_WEIGHT: f64 = 2.0;
 /// What was seen weighs as much as this many answers at most, so that a change is followed.
 const MEMORY: f64 = 400.0;
+/// No whole number that fits in 64 bits has a larger logarithm.
+const MOST_LOG: f64 = 45.0;
 
 impl Logs {
     /// Before anything was seen: this in the middle, and so far about it in natural logarithms.
@@ -47,11 +49,13 @@ impl Logs {
 
     /// Whether every number is one, for what comes from outside.
     pub(super) fn is_sound(&self) -> bool {
-        let all = [self.weight, self.mean, self.squares, self.prior_mean, self.prior_variance];
-        all.iter().all(|number| number.is_finite() && number.abs() < 1e9)
-            && self.weight >= 0.0
-            && self.squares >= 0.0
-            && self.prior_variance > 0.0
+        let is_log = |log: f64| (0.0..=MOST_LOG).contains(&log);
+        let rounded = 1.0 + 1e-6;
+        (0.0..=MEMORY * rounded).contains(&self.weight)
+            && is_log(self.mean)
+            && is_log(self.prior_mean)
+            && (0.0..=self.weight * MOST_LOG * MOST_LOG * rounded).contains(&self.squares)
+            && (1e-6..=MOST_LOG * MOST_LOG).contains(&self.prior_variance)
     }
 
     fn center(&self) -> f64 {

@@ -6,6 +6,8 @@
 //! beta-Stacy process, which is exact for both). Invariants: the number of rungs remembered is
 //! bounded; older numbers fade.
 
+mod saved;
+
 use std::collections::BTreeMap;
 
 use paceline_core::Tag;
@@ -62,8 +64,7 @@ const MAX_NODES: usize = 256;
 const LEAST_WEIGHT: f32 = 1e-3;
 
 /// One rung: what was seen there, cell by cell.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "SavedNode", into = "SavedNode")]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Node {
     /// Cell, weight of what ended there, weight of what was cut off there; in the order of cells.
     cells: Vec<(u16, f32, f32)>,
@@ -77,7 +78,7 @@ struct Node {
 
 /// Numbers that were seen, by ladder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "SavedTree", into = "SavedTree")]
+#[serde(try_from = "saved::SavedTree", into = "saved::SavedTree")]
 pub(crate) struct Tree {
     logs: Logs,
     root: Node,
@@ -98,50 +99,6 @@ impl PartialEq for Start {
     fn eq(&self, _: &Self) -> bool {
         true
     }
-}
-
-/// A tree as it is saved.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SavedTree {
-    version: u32,
-    logs: Logs,
-    root: Node,
-    nodes: Vec<(u8, Ladder, Node)>,
-    clock: u64,
-}
-
-/// A rung as it is saved: weights in hundredths, so that it is short.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SavedNode {
-    count: u64,
-    #[serde(default, skip_serializing_if = "is_default")]
-    cuts: u64,
-    used: u64,
-    #[serde(default, skip_serializing_if = "is_default")]
-    levels: Levels,
-    /// Cell and weight of what ended there.
-    ended: Vec<(u16, u32)>,
-    /// Cell and weight of what was cut off there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    cut: Vec<(u16, u32)>,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// The form in which a tree is saved; another is refused.
-const VERSION: u32 = 1;
-
-/// Why a saved tree can't be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotSaved {
-    #[error("lengths and times are saved in form {0}, and this version reads form {VERSION}")]
-    Version(u32),
-    #[error("saved lengths or times are no numbers that can have been seen")]
-    Numbers,
 }
 
 impl Tree {
@@ -190,7 +147,7 @@ impl Tree {
 
     /// Learns a number.
     pub(crate) fn learn(&mut self, ladder: &Ladder, seen: Seen) {
-        self.clock += 1;
+        self.clock = self.clock.saturating_add(1);
         let chances = chances(&self.climb_down(ladder, Unseen::OneAtEachEnd).0, seen);
         self.logs.see(seen.number);
         let parents = self.root.levels;
@@ -207,7 +164,8 @@ impl Tree {
             node.used = self.clock;
             node.learn(depth, seen, chances);
         }
-        if self.root.count >= self.start.count + 1 + self.start.count / 8 {
+        let next = self.start.count.saturating_add(1 + self.start.count / 8);
+        if self.root.count >= next {
             self.begin_anew();
         }
     }
@@ -323,18 +281,8 @@ impl Node {
         }
         let (_, ended, cut) = &mut self.cells[place];
         *(if is_cut { cut } else { ended }) += 1.0;
-        self.count += 1;
-        self.cuts += u64::from(is_cut);
-    }
-
-    /// Whether it can be one that was saved.
-    fn is_sound(&self) -> bool {
-        let weights = |(_, ended, cut): &(u16, f32, f32)| {
-            (0.0..=2e3).contains(ended) && (0.0..=2e3).contains(cut)
-        };
-        self.cells.iter().all(weights)
-            && self.cells.last().is_none_or(|(cell, ..)| usize::from(*cell) < CELLS)
-            && self.levels.is_sound()
+        self.count = self.count.saturating_add(1);
+        self.cuts = self.cuts.saturating_add(u64::from(is_cut));
     }
 }
 
@@ -360,80 +308,4 @@ fn quarter_octave(prompt: u64) -> u64 {
     let octave = prompt.ilog2();
     let rest = if octave >= 2 { prompt >> (octave - 2) & 3 } else { 0 };
     u64::from(octave) * 4 + rest
-}
-
-impl From<Node> for SavedNode {
-    fn from(node: Node) -> Self {
-        let weights = |of: fn(&(u16, f32, f32)) -> f32| {
-            let hundredths = |cell: &(u16, f32, f32)| (cell.0, (of(cell) * 100.0).round() as u32);
-            node.cells.iter().map(hundredths).filter(|(_, weight)| *weight > 0).collect()
-        };
-        Self {
-            count: node.count,
-            cuts: node.cuts,
-            used: node.used,
-            levels: node.levels,
-            ended: weights(|(_, ended, _)| *ended),
-            cut: weights(|(.., cut)| *cut),
-        }
-    }
-}
-
-impl From<SavedNode> for Node {
-    fn from(saved: SavedNode) -> Self {
-        let mut cells: BTreeMap<u16, (f32, f32)> = BTreeMap::new();
-        let weight = |hundredths: u32| hundredths as f32 / 100.0;
-        saved
-            .ended
-            .iter()
-            .for_each(|(cell, ended)| cells.entry(*cell).or_default().0 += weight(*ended));
-        saved.cut.iter().for_each(|(cell, cut)| cells.entry(*cell).or_default().1 += weight(*cut));
-        Self {
-            cells: cells.into_iter().map(|(cell, (ended, cut))| (cell, ended, cut)).collect(),
-            count: saved.count,
-            cuts: saved.cuts,
-            levels: saved.levels,
-            used: saved.used,
-        }
-    }
-}
-
-impl From<Tree> for SavedTree {
-    fn from(tree: Tree) -> Self {
-        let nodes = tree.nodes.into_iter().map(|((depth, ladder), node)| (depth, ladder, node));
-        Self {
-            version: VERSION,
-            logs: tree.logs,
-            root: tree.root,
-            nodes: nodes.collect(),
-            clock: tree.clock,
-        }
-    }
-}
-
-impl TryFrom<SavedTree> for Tree {
-    type Error = NotSaved;
-
-    fn try_from(saved: SavedTree) -> Result<Self, NotSaved> {
-        if saved.version != VERSION {
-            return Err(NotSaved::Version(saved.version));
-        }
-        let nodes = saved.nodes.iter().map(|(.., node)| node).chain([&saved.root]);
-        if saved.nodes.len() > MAX_NODES
-            || !saved.logs.is_sound()
-            || !nodes.into_iter().all(Node::is_sound)
-        {
-            return Err(NotSaved::Numbers);
-        }
-        let nodes = saved.nodes.into_iter().map(|(depth, ladder, node)| ((depth, ladder), node));
-        let mut tree = Self {
-            logs: saved.logs,
-            root: saved.root,
-            nodes: nodes.collect(),
-            clock: saved.clock,
-            start: Start::default(),
-        };
-        tree.begin_anew();
-        Ok(tree)
-    }
 }

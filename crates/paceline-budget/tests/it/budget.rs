@@ -188,6 +188,63 @@ fn a_clock_that_steps_back_over_midnight_and_forward_again_mints_nothing() {
     assert_eq!(left(midnight), 3);
 }
 
+/// Spends ten dollars twenty times in hour 50 after a clock was ahead for 600 hours, or days.
+fn after_a_clock_that_was_ahead(period: Period, length: i64, ahead: i64, restored: bool) {
+    let mut budgets = Budgets::new();
+    budgets.add(Budget::money(usd(10), period).expect("above zero")).expect("one");
+    let later = (0..600).map(|number| spent((ahead + number) * length, 10));
+    if restored {
+        // Some of it before, some after, as a ledger has it once the clock was put right.
+        budgets.restore([spent(50 * length, 4)]);
+        assert_eq!(budgets.restore(later), 0);
+    } else {
+        later.for_each(|spend| drop(budgets.spend(&spend).expect("sane")));
+    }
+    let now = UnixMillis::new(50 * length);
+    let already = if restored { 4 } else { 0 };
+    budgets.changes(now);
+    let lived = if restored { 0 } else { 6_000 };
+    for number in 1..=20 {
+        budgets.spend(&spent(50 * length, 10)).expect("sane");
+        let changes = budgets.changes(now);
+        if !changes.is_empty() {
+            assert!(limit(&changes) <= i128::from(lived + 10 * number), "that lets more through");
+        }
+        let standing = budgets.standings(now).next().expect("one");
+        assert!(standing.spent >= usd(already + 10 * number).as_amount(), "{standing:?}");
+        assert_eq!(standing.left, 0);
+        assert!(budgets.refusing(&demand_of_one(), now).is_some());
+    }
+}
+
+fn demand_of_one() -> Demand {
+    Demand::new().with(Dimension::Money, Amount::exact(1))
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_long_does_not_void_a_budget() {
+    for restored in [false, true] {
+        after_a_clock_that_was_ahead(Period::Hour, HOUR, 100, restored);
+        after_a_clock_that_was_ahead(Period::Day, DAY, 100, restored);
+        // A window's slices are a 64th of it.
+        let window = Period::Rolling(Duration::from_secs(64));
+        after_a_clock_that_was_ahead(window, 1_000, 10_000, restored);
+    }
+}
+
+#[test]
+fn the_hours_after_a_clock_was_put_right_spend_their_own() {
+    let mut budgets = Budgets::new();
+    budgets.add(Budget::money(usd(10), Period::Hour).expect("above zero")).expect("one");
+    budgets.restore((0..1_000).map(|number| spent((100 + number) * HOUR, 10)));
+    for hour in 50..90 {
+        let now = UnixMillis::new(hour * HOUR);
+        assert_eq!(budgets.left(&Demand::new(), now), Some(usd(10)), "hour {hour}");
+        budgets.spend(&spent(hour * HOUR, 3)).expect("sane");
+        assert_eq!(budgets.left(&Demand::new(), now), Some(usd(7)), "hour {hour}");
+    }
+}
+
 #[test]
 fn a_window_lets_go_of_what_is_older_and_never_earlier() {
     let mut budgets = Budgets::new();
