@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "the lint's exception for tests leaves out their helpers")]
 
+#[cfg(all(feature = "conformance", feature = "reqwest"))]
+mod conformance;
 mod errors;
 mod headers;
 #[cfg(feature = "mock")]
