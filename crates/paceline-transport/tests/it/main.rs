@@ -12,4 +12,6 @@ mod never_panics;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod seam;
+#[cfg(feature = "reqwest")]
+mod tls;
 mod usage;
