@@ -4,6 +4,7 @@
 mod blocking;
 mod budgets;
 mod events;
+mod key;
 mod learned;
 #[cfg(feature = "async-openai")]
 mod tower;
