@@ -27,7 +27,9 @@ use timed_body::TimedBody;
 /// runtime with time and I/O enabled.
 ///
 /// It asks for no compression, and an answer whose `content-encoding` is compressed all the same
-/// is passed on as it came, so that a cap on a body counts what the body has.
+/// is passed on as it came, so that a cap on a body counts what the body has. Where a connection
+/// that was kept turns out closed before a byte of the request was written to it, another one is
+/// made: that is still one attempt.
 ///
 /// ```no_run
 /// use bytes::Bytes;
@@ -328,6 +330,49 @@ mod tests {
         let (error, streams) = reset_by(h2::Reason::REFUSED_STREAM).await;
         assert_eq!((error.kind(), error.reach()), (TransportErrorKind::Reset, Reach::NotSent));
         assert_eq!(streams, 1);
+    }
+
+    /// What the server is told of a stream whose call, or body, is dropped.
+    async fn told_of(dropped: &str) -> h2::Reason {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", listener.local_addr().unwrap());
+        let (arrived, held) = tokio::sync::oneshot::channel();
+        let answers = dropped == "body";
+        let server = tokio::spawn(async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(socket).await.unwrap();
+            let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+            // The connection moves only while it is polled.
+            let moving = tokio::spawn(async move { while connection.accept().await.is_some() {} });
+            let reason = if answers {
+                let mut stream = respond.send_response(Response::default(), false).unwrap();
+                stream.send_data(Bytes::from_static(b"half"), false).unwrap();
+                std::future::poll_fn(|context| stream.poll_reset(context)).await
+            } else {
+                arrived.send(()).unwrap();
+                std::future::poll_fn(|context| respond.poll_reset(context)).await
+            };
+            moving.abort();
+            reason.unwrap()
+        });
+        let transport = http2();
+        let call = transport.send(Request::get(address).body(Bytes::new()).unwrap());
+        if answers {
+            drop(call.await.unwrap());
+        } else {
+            tokio::select! {
+                _ = call => unreachable!("nobody answers"),
+                held = held => held.unwrap(),
+            }
+        }
+        server.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn dropping_a_call_or_a_body_resets_its_stream() {
+        for dropped in ["call", "body"] {
+            assert_eq!(told_of(dropped).await, h2::Reason::CANCEL, "{dropped}");
+        }
     }
 
     /// A server that leaves by GOAWAY, having taken on the streams up to `last`, and hangs up.
