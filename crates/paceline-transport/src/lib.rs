@@ -23,6 +23,7 @@
 //! | [`base_url`] | [`BaseUrl`]: where the API is, checked |
 //! | [`headers`] | [`RateHeaders`](headers::RateHeaders): stated limits, remainders, `retry-after` |
 //! | [`error_body`] | [`ServerError`](error_body::ServerError): any error body, one taxonomy |
+//! | [`sse`] | [`Decoder`](sse::Decoder), [`AnswerStream`](sse::AnswerStream): streamed answers at every cut |
 //! | [`usage`] | [`UsageReading`](usage::UsageReading): tokens and cost, checked |
 //! | `reqwest` | `ReqwestTransport`, the default way onto the wire |
 //! | `mock` | `MockTransport`, scripted answers for tests |
@@ -50,6 +51,7 @@ pub mod headers;
 pub mod mock;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+pub mod sse;
 mod transport;
 pub mod usage;
 

@@ -157,8 +157,9 @@ impl Client {
     /// that it is reserved with what the answers before it have taught.
     async fn admit(&self, call: &Call, attempt: u32) -> Result<(Receipt, Demand), Error> {
         let asked = Instant::now();
-        // The line is never closed, so this only ever waits.
-        let _place = self.0.line.acquire().await.ok();
+        let line = self.0.lines.of(call.shape.model());
+        // A line is never closed, so this only ever waits.
+        let _place = line.acquire().await.ok();
         let demand = self.demand_of(&call.shape, call.tag.as_ref())?;
         let of = Some((call, attempt));
         self.0.told.tell(of, || estimated(&demand));
@@ -189,7 +190,7 @@ impl Client {
             .method(Method::POST)
             .uri(self.0.base.join(&call.path))
             .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json");
+            .header(ACCEPT, call.accept);
         if let Some(key) = &self.0.key {
             request = request.header(AUTHORIZATION, key.authorization());
         }

@@ -9,7 +9,7 @@ use paceline_budget::tiers::Tier;
 use paceline_budget::{Budgets, Price, Record, SpendingCap};
 use paceline_core::{Admission, ModelId};
 use paceline_limiter::tokio::SharedLimiter;
-use paceline_limiter::{Limiter, Profile};
+use paceline_limiter::{Limiter, Overtaking, Profile, QueuePolicy};
 use paceline_transport::{ApiKey, BaseUrl, Transport};
 
 use crate::client::{Client, Parts};
@@ -237,10 +237,7 @@ impl ClientBuilder {
         let delay = self.delay.unwrap_or(if base.is_loopback() { LOOPBACK } else { ELSEWHERE });
         let profile =
             self.profile.unwrap_or(if is_known { Profile::Grok } else { Profile::Smooth });
-        let limiter = self
-            .admission
-            .is_none()
-            .then(|| SharedLimiter::new(Limiter::new().with_profile(profile).with_delay(delay)));
+        let limiter = self.admission.is_none().then(|| limiter(profile, delay)).transpose()?;
         let own = limiter.clone().map(|limiter| Arc::new(limiter) as Arc<dyn Admission>);
         let Some(admission) = self.admission.or(own) else {
             return Err(settings("there is no admission"));
@@ -270,6 +267,14 @@ impl ClientBuilder {
             retry: self.retry,
         }))
     }
+}
+
+/// A limiter in which a model that has to wait holds up no call of another.
+fn limiter(profile: Profile, delay: Duration) -> Result<SharedLimiter, Error> {
+    let policy = QueuePolicy::new().overtaking(Overtaking::IfHeadKeepsItsTime);
+    let limiter = Limiter::new().with_profile(profile).with_delay(delay).with_queue(policy);
+    let limiter = limiter.map_err(|error| settings("the queue can't be kept").because(error))?;
+    Ok(SharedLimiter::new(limiter))
 }
 
 const LOOPBACK: Duration = Duration::from_millis(75);

@@ -7,7 +7,7 @@ use paceline_budget::CallShape;
 use paceline_core::Tag;
 
 use crate::error::{Error, ErrorKind};
-use crate::request::{Chat, JsonCall};
+use crate::request::{Chat, JsonCall, Responses};
 
 /// A call, ready to be sent any number of times.
 pub(crate) struct Call {
@@ -21,6 +21,8 @@ pub(crate) struct Call {
     /// The cap on its output tokens, where it has one.
     pub(crate) cap: Option<u64>,
     pub(crate) usage: UsageAt,
+    /// The type of answer that is asked for.
+    pub(crate) accept: &'static str,
 }
 
 /// Where an answer tells its usage.
@@ -41,7 +43,28 @@ impl Call {
             tag: chat.tag_name().cloned(),
             cap: chat.cap(),
             usage,
+            accept: JSON,
         })
+    }
+
+    pub(crate) fn responses(ask: &Responses, name: String) -> Result<Self, Error> {
+        Ok(Self {
+            name,
+            operation: "chat",
+            path: "responses".to_owned(),
+            body: json(ask.body())?,
+            shape: ask.shape(),
+            tag: ask.tag_name().cloned(),
+            cap: ask.cap(),
+            usage: UsageAt::Chat,
+            accept: JSON,
+        })
+    }
+
+    /// The same, answered by a stream of events.
+    pub(crate) fn streamed(mut self) -> Self {
+        self.accept = "text/event-stream";
+        self
     }
 
     pub(crate) fn json(call: &JsonCall, name: String) -> Result<Self, Error> {
@@ -55,6 +78,7 @@ impl Call {
             tag: call.tag.clone(),
             cap: None,
             usage,
+            accept: JSON,
         })
     }
 }
@@ -64,3 +88,5 @@ fn json(value: &impl serde::Serialize) -> Result<Bytes, Error> {
         .map_err(|error| Error::new(ErrorKind::Settings, "the body is no JSON").because(error))?;
     Ok(Bytes::from(bytes))
 }
+
+const JSON: &str = "application/json";

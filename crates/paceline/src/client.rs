@@ -22,7 +22,6 @@ use paceline_core::{
 use paceline_limiter::Snapshot;
 use paceline_limiter::tokio::SharedLimiter;
 use paceline_transport::{ApiKey, BaseUrl, Transport};
-use tokio::sync::Semaphore;
 
 use crate::attempt::Whole;
 use crate::budgets::Keeper;
@@ -32,10 +31,12 @@ use crate::discover::{Ceilings, Discover};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Events, Told};
 use crate::learn::{Models, ServerRule};
+use crate::line::Lines;
 use crate::permit::Permit;
 use crate::reply::Reply;
-use crate::request::{Chat, JsonCall};
+use crate::request::{Chat, JsonCall, Responses};
 use crate::retry::{RetryBudget, RetryPolicy};
+use crate::stream::{ReplyStream, Streamed};
 
 /// A client that uses all of a quota and none beyond it. Clones are cheap and share everything.
 ///
@@ -81,8 +82,8 @@ pub(crate) struct Inner {
     /// Why nothing more may be sent, once that is known.
     pub(crate) told: Told,
     pub(crate) stopped: Mutex<Option<(ErrorKind, String)>>,
-    /// Who may stand in the admission's queue; first come, first served.
-    pub(crate) line: Semaphore,
+    /// Who may stand in the admission's queue.
+    pub(crate) lines: Lines,
     /// Refusals for the rate since the last good answer.
     pub(crate) refusals: AtomicU64,
     calls: AtomicU64,
@@ -161,7 +162,7 @@ impl Client {
             budgets: Mutex::new(Keeper::new(parts.budgets, parts.cap.as_ref())),
             told: Told::default(),
             stopped: Mutex::new(None),
-            line: Semaphore::new(IN_LINE),
+            lines: Lines::default(),
             refusals: AtomicU64::new(0),
             calls: AtomicU64::new(0),
         }));
@@ -188,6 +189,41 @@ impl Client {
     pub async fn chat(&self, chat: &Chat) -> Result<Reply, Error> {
         let call = Call::chat(chat, self.name(chat.name()))?;
         self.run::<Whole>(Arc::new(call)).await
+    }
+
+    /// Sends a chat when its turn has come, and shows the answer as it comes. Usage is asked for in the
+    /// stream (`stream_options.include_usage`).
+    ///
+    /// Returns with the first output: what the server refuses before that is tried again by the
+    /// [`RetryPolicy`], what breaks later is not.
+    ///
+    /// # Errors
+    /// [`Error`]; its [`kind`](Error::kind) says what was retried before.
+    ///
+    /// # Cancel safety
+    /// As [`Client::chat`], until an answer begins; then as [`ReplyStream`] says.
+    pub async fn chat_stream(&self, chat: &Chat) -> Result<ReplyStream, Error> {
+        let call = Call::chat(&chat.streaming(), self.name(chat.name()))?;
+        self.run::<Streamed>(Arc::new(call.streamed())).await
+    }
+
+    /// Sends a call to `/v1/responses` when its turn has come. Errors and cancel safety as
+    /// [`Client::chat`].
+    ///
+    /// # Errors
+    /// As [`Client::chat`].
+    pub async fn respond(&self, ask: &Responses) -> Result<Reply, Error> {
+        let call = Call::responses(ask, self.name(ask.name()))?;
+        self.run::<Whole>(Arc::new(call)).await
+    }
+
+    /// The same, and shows the answer as it comes; see [`Client::chat_stream`].
+    ///
+    /// # Errors
+    /// As [`Client::chat_stream`].
+    pub async fn respond_stream(&self, ask: &Responses) -> Result<ReplyStream, Error> {
+        let call = Call::responses(&ask.streaming(), self.name(ask.name()))?;
+        self.run::<Streamed>(Arc::new(call.streamed())).await
     }
 
     /// Sends a JSON call to any endpoint when its turn has come. Errors and cancel safety as
@@ -469,8 +505,6 @@ impl fmt::Debug for Client {
 
 /// Who waits looks at the budgets so often at least: the wall clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// Calls that wait with an estimate made; all others wait without one.
-const IN_LINE: usize = 4;
 
 /// Locks what no panic leaves in a wrong state.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

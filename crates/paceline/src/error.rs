@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use paceline_budget::Standing;
 use paceline_core::{Dimension, Money, Refusal, UnixMillis};
-use paceline_transport::error_body::{ServerError, Stop, Verdict};
+use paceline_transport::error_body::{Retry, ServerError, Stop, Verdict, Wait};
 use paceline_transport::{TransportError, TransportErrorKind};
 
 /// Why a call did not succeed.
@@ -144,10 +144,9 @@ impl Error {
 
     pub(crate) fn server(error: &ServerError) -> Self {
         let kind = match error.verdict() {
-            Verdict::Wait(_) => ErrorKind::RateLimited,
-            Verdict::Retry(paceline_transport::error_body::Retry::Overloaded) => {
-                ErrorKind::Overloaded
-            }
+            Verdict::Wait(Wait::Rate) => ErrorKind::RateLimited,
+            // Whatever its status: it says that the server is too busy, not that we were too fast.
+            Verdict::Wait(_) | Verdict::Retry(Retry::Overloaded) => ErrorKind::Overloaded,
             Verdict::Retry(_) => ErrorKind::MaybeCharged,
             Verdict::Stop(Stop::NoCredits) => ErrorKind::NoCredits,
             Verdict::Stop(Stop::NoEntitlement) => ErrorKind::NoEntitlement,

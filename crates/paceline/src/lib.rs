@@ -28,8 +28,8 @@
 //! | part | holds |
 //! |---|---|
 //! | [`Client`], [`ClientBuilder`] | calls, estimates, limits |
-//! | [`Chat`], [`JsonCall`], [`Path`] | what can be asked |
-//! | [`Reply`], [`Error`], [`ErrorKind`] | what comes back |
+//! | [`Chat`], [`Responses`], [`JsonCall`], [`Path`] | what can be asked |
+//! | [`Reply`], [`ReplyStream`], [`Error`], [`ErrorKind`] | what comes back |
 //! | [`Permit`] | the middle alone, around somebody else's client |
 //! | [`Event`], [`Events`] | what happens, for whoever watches |
 //! | [`RetryPolicy`] | what is tried again, by this layer alone |
@@ -40,10 +40,11 @@
 //! | `tower` | no | `tower::PacedLayer`: another client's requests wait for their turn |
 //! | `async-openai` | no | a service for `async-openai` |
 //! | `blocking` | no | `blocking::Client`, for scripts and threads |
+//! | `futures-core` | no | [`ReplyStream`] is a `Stream` of that crate |
 //! | `metrics` | no | counters and histograms of the `metrics` crate |
 //! | `mock` | no | `paceline_transport::mock` for tests of your program |
 //!
-//! It does not stream yet, shares no quota between processes, and never retries around the
+//! It shares no quota between processes, and never retries around the
 //! limits.
 
 mod adopt;
@@ -60,10 +61,12 @@ mod event;
 #[cfg(feature = "tower")]
 mod in_flight;
 mod learn;
+mod line;
 mod permit;
 mod reply;
 mod request;
 mod retry;
+mod stream;
 #[cfg(feature = "tower")]
 pub mod tower;
 
@@ -78,8 +81,9 @@ pub use paceline_limiter as limiter;
 pub use paceline_transport as transport;
 pub use permit::Permit;
 pub use reply::Reply;
-pub use request::{Chat, JsonCall, Path};
+pub use request::{Chat, JsonCall, Path, Responses};
 pub use retry::RetryPolicy;
+pub use stream::ReplyStream;
 
 /// The examples of the READMEs, compiled.
 #[cfg(all(doctest, feature = "reqwest"))]

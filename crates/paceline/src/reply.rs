@@ -17,9 +17,17 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The text of a chat's first choice; `None` where there is none, such as for tool calls.
+    /// The text of a chat's first choice, or the first text of a response; `None` where there is none,
+    /// such as for tool calls.
     pub fn text(&self) -> Option<&str> {
-        self.value.pointer("/choices/0/message/content")?.as_str()
+        if let Some(content) = self.value.pointer("/choices/0/message/content") {
+            return content.as_str();
+        }
+        let items = self.value.get("output")?.as_array()?;
+        let parts = items.iter().filter_map(|item| item.get("content")?.as_array()).flatten();
+        parts
+            .filter(|part| part.get("type").is_some_and(|kind| kind == "output_text"))
+            .find_map(|part| part.get("text")?.as_str())
     }
 
     /// The whole answer.

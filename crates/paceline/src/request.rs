@@ -1,8 +1,12 @@
-//! What can be asked: a chat, or any JSON endpoint.
+//! What can be asked: a chat, a response, or any JSON endpoint.
 
 use paceline_budget::{CallShape, CapRule, Endpoint, Features, OutputKey, tiers};
 use paceline_core::{ModelId, Tag};
 use serde_json::{Map, Value, json};
+
+mod responses;
+
+pub use responses::Responses;
 
 /// A chat completion. Fields that pacing does not need go through unchanged.
 ///
@@ -142,6 +146,16 @@ impl Chat {
         let model = tiers::canonical(&self.model());
         let output = self.output(&model);
         CallShape::new(model, features).output(output)
+    }
+
+    /// The same, answered by a stream that tells its usage at the end.
+    pub(crate) fn streaming(&self) -> Self {
+        let mut chat = self.clone().field("stream", true);
+        let options = chat.body.entry("stream_options").or_insert_with(|| json!({}));
+        if let Value::Object(options) = options {
+            options.insert("include_usage".to_owned(), Value::Bool(true));
+        }
+        chat
     }
 
     /// The cap on its output tokens.

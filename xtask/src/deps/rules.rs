@@ -116,10 +116,20 @@ pub(super) const RULES: &[Rule] = &[
         name: "paceline",
         ours: &["paceline-core", "paceline-limiter", "paceline-budget", "paceline-transport"],
         ours_in_tests: &["paceline-sim"],
-        always: &["bytes", "http", "rand", "serde", "serde_json", "thiserror", "tokio", "tracing"],
+        always: &[
+            "bytes",
+            "http",
+            "http-body",
+            "rand",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "tracing",
+        ],
         // For those who put it below the layer; the transport has it in the tree already.
         by_default: &["reqwest"],
-        on_request: &["async-openai", "http-body", "metrics", "tower-layer", "tower-service"],
+        on_request: &["async-openai", "futures-core", "metrics", "tower-layer", "tower-service"],
     },
     Rule {
         name: "paceline-cli",

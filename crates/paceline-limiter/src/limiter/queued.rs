@@ -98,7 +98,22 @@ impl Limiter {
     pub fn next_wakeup(&mut self, now: Instant) -> Option<Instant> {
         let now = self.advance(now);
         let head = self.head_until(now);
-        [head, self.queue.next_expiry(), self.queue.next_change(now)].into_iter().flatten().min()
+        let behind = if self.queue.overtakes() { self.next_behind(now) } else { None };
+        [head, behind, self.queue.next_expiry(), self.queue.next_change(now)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When the first of those may fit that may go before the head.
+    fn next_behind(&mut self, now: Instant) -> Option<Instant> {
+        let limits = &mut self.limits;
+        let until = |(_, other): (Ticket, &Demand)| match limits.refusal(other, now) {
+            Some(Refusal::NotUntil(blocked)) => blocked.until,
+            // It fits, and may not go before the head all the same; or it never will.
+            _ => None,
+        };
+        self.queue.candidates(now).into_iter().skip(1).filter_map(until).min()
     }
 
     /// The first in the queue.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use paceline_core::{Actual, Admission, Amount, Demand, Dimension, LimitKey, Quota};
 use paceline_limiter::tokio::SharedLimiter;
-use paceline_limiter::{ChargeRule, Limit, Limiter, Pacing};
+use paceline_limiter::{ChargeRule, Limit, Limiter, Overtaking, Pacing, QueuePolicy};
 use proptest::prelude::*;
 use tokio::time::{sleep, timeout};
 
@@ -273,4 +273,34 @@ fn threads_that_wait_are_woken_and_leave_nothing() {
     let idle = limiter.snapshot();
     assert_eq!(admitted.into_inner(), 400);
     assert_eq!((idle.in_flight, idle.waiting, idle.limits[0].held), (0, 0, 0));
+}
+
+/// One who may overtake waits for its own limit, not for the head's.
+#[tokio::test(start_paused = true)]
+async fn one_behind_a_head_that_waits_long_is_woken_at_its_own_time() {
+    let policy = QueuePolicy::new().overtaking(Overtaking::IfHeadKeepsItsTime);
+    let limiter = SharedLimiter::new(Limiter::new().with_queue(policy).expect("legal"));
+    let model = |name: &str| LimitKey::Model(name.into());
+    for name in ["slow", "quick"] {
+        let limit = Limit::new(model(name), Dimension::Requests, quota(10)).paced(Pacing::Even);
+        limiter.add(limit.delay(Duration::ZERO)).expect("legal");
+    }
+    let one = |name: &str| Demand::new().model(name).with(Dimension::Requests, Amount::exact(1));
+    limiter.pause(&model("slow"), None, limiter.now() + Duration::from_secs(3_600));
+    let waits = tokio::spawn({
+        let (limiter, slow) = (limiter.clone(), one("slow"));
+        async move { limiter.acquire(&slow).await }
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(limiter.snapshot().waiting, 1);
+    let started = tokio::time::Instant::now();
+    let quick = one("quick");
+    for _ in 0..11 {
+        let receipt = limiter.acquire(&quick).await.expect("it has room");
+        limiter.settle(receipt, &Actual::new());
+    }
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(2), "{took:?}");
+    assert!(!waits.is_finished(), "it waits for the end of its pause");
+    waits.abort();
 }

@@ -12,6 +12,7 @@ mod never_panics;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod seam;
+mod sse;
 #[cfg(feature = "reqwest")]
 mod tls;
 mod usage;

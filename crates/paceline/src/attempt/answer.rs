@@ -79,6 +79,26 @@ impl Reserved {
 
     /// A good answer is over: what it used is counted. Returns what it cost, where that is known.
     pub(crate) fn settled(&mut self, status: StatusCode, usage: Option<Usage>) -> Option<Money> {
+        self.settled_with(status, usage, Ending::Answered)
+    }
+
+    /// A stream is over: what it used is counted, reckoned where nobody said it.
+    pub(crate) fn settled_as(
+        &mut self,
+        status: StatusCode,
+        usage: &Usage,
+        is_whole: bool,
+    ) -> Option<Money> {
+        let ending = if is_whole { Ending::Answered } else { Ending::MaybeCharged };
+        self.settled_with(status, Some(*usage), ending)
+    }
+
+    fn settled_with(
+        &mut self,
+        status: StatusCode,
+        usage: Option<Usage>,
+        ending: Ending,
+    ) -> Option<Money> {
         let price = self.client.price(self.call.shape.model());
         let cost = usage.and_then(|usage| usage.cost().or_else(|| Some(price?.cost(&usage))));
         let mut actual = usage.as_ref().map_or(Actual::new(), Actual::from);
@@ -102,8 +122,7 @@ impl Reserved {
             "answered"
         );
         self.close(&actual, |id, at| {
-            let outcome =
-                Outcome::new(id, at, Ending::Answered).status(status.as_u16()).cost(entered);
+            let outcome = Outcome::new(id, at, ending).status(status.as_u16()).cost(entered);
             match usage {
                 Some(usage) => outcome.usage(usage),
                 None => outcome,

@@ -58,16 +58,7 @@ impl Reserved {
         if verdict == Verdict::Retry(Retry::MaybeCharged) {
             self.maybe_charged(Some(status.as_u16()));
         } else {
-            let nothing = [
-                Dimension::InputTokens,
-                Dimension::OutputTokens,
-                Dimension::TotalTokens,
-                Dimension::Money,
-            ];
-            let actual = nothing.into_iter().fold(Actual::new(), |actual, d| actual.with(d, 0));
-            self.close(&actual, |id, at| {
-                Outcome::new(id, at, Ending::Refused).status(status.as_u16())
-            });
+            self.cost_nothing(status);
         }
         let error = Error::server(&server).retry_in(hint);
         let wait = match verdict {
@@ -80,6 +71,48 @@ impl Reserved {
             Some(hint) if hint > self.client.0.retry.ceiling => End::Fail(error),
             Some(hint) => End::Again(wait.max(hint), error),
             None => End::Again(wait, error),
+        }
+    }
+
+    /// The server refused it before it did any work.
+    pub(crate) fn cost_nothing(&mut self, status: StatusCode) {
+        let nothing = [
+            Dimension::InputTokens,
+            Dimension::OutputTokens,
+            Dimension::TotalTokens,
+            Dimension::Money,
+        ];
+        let actual = nothing.into_iter().fold(Actual::new(), |actual, d| actual.with(d, 0));
+        self.close(&actual, |id, at| Outcome::new(id, at, Ending::Refused).status(status.as_u16()));
+    }
+
+    /// An error came in the place of the rest of a stream. The call is not settled yet.
+    pub(crate) fn failed_amid(&self, server: &ServerError, headers: &RateHeaders) -> Error {
+        tracing::info!(
+            call = self.id.call,
+            attempt = self.id.attempt,
+            verdict = ?server.verdict(),
+            message = server.message(),
+            "an error in the stream"
+        );
+        let hint = headers.retry_after().into_iter().chain(server.resets_in()).max();
+        if server.verdict() == Verdict::Wait(Wait::Rate) {
+            self.client.rate_refused(&self.call, self.receipt, server, hint);
+        }
+        Error::server(server).retry_in(hint)
+    }
+
+    /// What to do about a stream that failed before it showed anything; it is settled.
+    pub(crate) fn again_after<T>(&self, error: Error) -> End<T> {
+        let wait = match error.kind() {
+            ErrorKind::RateLimited => Duration::ZERO,
+            ErrorKind::Overloaded | ErrorKind::Unreachable => self.backoff(),
+            ErrorKind::MaybeCharged if self.client.0.retry.bill_twice => self.backoff(),
+            _ => return End::Fail(error),
+        };
+        match error.retry_after() {
+            Some(hint) if hint > self.client.0.retry.ceiling => End::Fail(error),
+            hint => End::Again(wait.max(hint.unwrap_or_default()), error),
         }
     }
 

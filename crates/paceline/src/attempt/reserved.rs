@@ -19,7 +19,7 @@ pub(crate) struct Reserved {
     pub(crate) client: Client,
     pub(crate) call: Arc<Call>,
     pub(super) receipt: Option<Receipt>,
-    pub(super) id: AttemptId,
+    pub(crate) id: AttemptId,
     pub(super) demand: Demand,
     pub(super) tokens: u64,
     pub(super) cost: Money,
@@ -79,6 +79,18 @@ impl Reserved {
     /// Takes in the limits that the headers of its answer state, and what they say is left.
     pub(crate) fn adopt(&self, headers: &RateHeaders) {
         self.client.adopt(self.call.shape.model(), self.number, headers);
+    }
+
+    /// So many tokens of output were seen so far.
+    pub(crate) fn progress(&self, tokens: u64) {
+        if let Some(receipt) = self.receipt {
+            self.client.0.admission.progress(receipt, tokens);
+        }
+    }
+
+    /// What was expected of a dimension.
+    pub(crate) fn expected(&self, dimension: Dimension) -> u64 {
+        self.demand.amount(dimension).map_or(0, |amount| amount.expected_amount())
     }
 
     /// How long ago it was sent; nothing where it was not.

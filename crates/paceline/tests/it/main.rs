@@ -6,6 +6,8 @@ mod budgets;
 mod events;
 mod key;
 mod learned;
+mod outage;
+mod streams;
 #[cfg(feature = "async-openai")]
 mod tower;
 
@@ -150,6 +152,28 @@ async fn a_stop_is_remembered() {
         assert!(error.ends_everything());
     }
     assert_eq!(transport.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_has_to_wait_holds_up_no_other() {
+    let answer = |request: &paceline::transport::mock::SentRequest| {
+        let is_slow = String::from_utf8_lossy(request.body()).contains("grok-4.3");
+        let status = if is_slow { (429, RATE) } else { (200, GOOD) };
+        paceline::transport::mock::Answer::new(status.0, status.1)
+    };
+    let client = mocked(&MockTransport::by(answer)).build().expect("legal settings");
+    let mut slow = JoinSet::new();
+    for _ in 0..20 {
+        let client = client.clone();
+        slow.spawn(async move { client.chat(&chat()).await });
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let asked = tokio::time::Instant::now();
+    for _ in 0..10 {
+        client.chat(&Chat::new("grok-4.7").user("x")).await.expect("an answer");
+    }
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(slow.try_join_next().is_none(), "the others wait for their minute");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,220 @@
+//! Event streams: the standard's own rules at every cut, and the answers that come in them.
+
+use paceline_transport::sse::{AnswerStream, ChunkKind, Decoder, EventTooLarge, StreamEnding};
+use proptest::prelude::*;
+
+type Seen = Vec<(String, String)>;
+
+fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Seen, bool) {
+    let mut decoder = Decoder::new();
+    let mut seen = Vec::new();
+    for piece in pieces {
+        let pushed =
+            decoder.push(piece, |event| seen.push((event.name.to_owned(), event.data.to_owned())));
+        pushed.expect("small events");
+    }
+    (seen, decoder.is_amid_event())
+}
+
+/// An independent reading of the whole stream at once, by the grammar of the standard.
+fn by_the_grammar(bytes: &[u8]) -> (Seen, bool) {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let is_ended = text.is_empty() || text.ends_with('\n');
+    let mut lines: Vec<&str> = text.split('\n').collect();
+    let rest = lines.pop().unwrap_or_default();
+    let (mut seen, mut data, mut name) = (Vec::new(), None::<String>, String::new());
+    for line in lines {
+        if line.is_empty() {
+            if let Some(data) = data.take() {
+                let name = if name.is_empty() { "message".to_owned() } else { name.clone() };
+                seen.push((name, data));
+            }
+            name.clear();
+            continue;
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "data" => {
+                data = Some(match data {
+                    Some(before) => format!("{before}\n{value}"),
+                    None => value.to_owned(),
+                });
+            }
+            "event" => name = value.to_owned(),
+            _ => {}
+        }
+    }
+    (seen, data.is_some() || !(is_ended || rest.is_empty()))
+}
+
+#[test]
+fn the_examples_of_the_standard() {
+    let check = |stream: &str, expected: &[(&str, &str)]| {
+        let expected: Seen =
+            expected.iter().map(|(name, data)| ((*name).into(), (*data).into())).collect();
+        assert_eq!(decode([stream.as_bytes()]).0, expected, "{stream:?}");
+    };
+    check("data: YHOO\ndata: +2\ndata: 10\n\n", &[("message", "YHOO\n+2\n10")]);
+    check(
+        ": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n",
+        &[("message", "first event"), ("message", "second event")],
+    );
+    check("data\n\ndata\ndata\n\ndata:", &[("message", ""), ("message", "\n")]);
+    check("data:test\n\ndata: test\n\n", &[("message", "test"), ("message", "test")]);
+    check("event: add\ndata: 73857293\n\n", &[("add", "73857293")]);
+}
+
+proptest! {
+    #[test]
+    fn fault_21_any_cut_of_any_stream_gives_what_the_grammar_says(
+        parts in prop::collection::vec(
+            prop_oneof![
+                Just("\r"), Just("\n"), Just("\r\n"), Just("data:"), Just("data: "), Just("data"),
+                Just("event: x"), Just(":"), Just(": keep-alive"), Just("ü€😀"), Just("{\"a\": 1}"),
+                Just("[DONE]"), Just("\u{FEFF}"), Just("id: 7"), Just("retry: 1"), Just(" "),
+            ],
+            0..40,
+        ),
+        cuts in prop::collection::vec(0_usize..200, 0..6),
+    ) {
+        let stream = parts.concat().into_bytes();
+        let expected = by_the_grammar(&stream);
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(stream.len())).collect();
+        cuts.sort_unstable();
+        cuts.push(stream.len());
+        let mut from = 0;
+        let pieces = cuts.into_iter().map(|to| {
+            let piece = &stream[from..to];
+            from = to;
+            piece
+        });
+        prop_assert_eq!(decode(pieces.collect::<Vec<_>>()), expected.clone());
+        // And byte by byte.
+        prop_assert_eq!(decode(stream.chunks(1)), expected);
+    }
+
+    #[test]
+    fn any_bytes_at_all_are_decoded_the_same_at_every_cut(
+        stream in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let whole = decode([&stream[..]]);
+        prop_assert_eq!(decode(stream.chunks(1)), whole.clone());
+        prop_assert_eq!(decode(stream.chunks(7)), whole);
+    }
+}
+
+#[test]
+fn an_event_larger_than_the_cap_ends_it_for_good() {
+    let mut decoder = Decoder::with_most(64);
+    let mut seen = 0;
+    decoder.push(b"data: small\n\n", |_| seen += 1).expect("small");
+    let many = "data: 0123456789\n".repeat(10);
+    let error = decoder.push(many.as_bytes(), |_| seen += 1).expect_err("too large");
+    assert_eq!((error.most, seen), (64, 1));
+    assert_eq!(decoder.push(b"\n\n", |_| seen += 1), Err(error));
+    let mut line = Decoder::with_most(64);
+    let error: Result<(), EventTooLarge> = line.push(&[b'x'; 65], |_| {});
+    error.expect_err("a line without an end is bounded too");
+}
+
+fn read(stream: &str) -> (AnswerStream, Vec<(ChunkKind, String)>) {
+    let mut answer = AnswerStream::new();
+    let mut seen = Vec::new();
+    for piece in stream.as_bytes().chunks(13) {
+        answer
+            .push(piece, |chunk| seen.push((chunk.kind(), chunk.text().to_owned())))
+            .expect("small events");
+    }
+    (answer, seen)
+}
+
+fn total(answer: &AnswerStream) -> Option<u64> {
+    answer.usage().usage().map(|usage| usage.total_tokens())
+}
+
+#[test]
+fn a_chat_stream_shows_text_reasoning_usage_and_its_end() {
+    let stream = r#"data: {"object":"chat.completion.chunk","choices":[{"delta":{"role":"assistant"}}]}
+
+data: {"choices":[{"delta":{"reasoning_content":"Hmm. "}}],"usage":null}
+
+: keep-alive
+
+data: {"choices":[{"delta":{"content":"Zwölf"}}]}
+
+data: {"choices":[{"delta":{},"finish_reason":"length"}]}
+
+data: {"choices":[],"usage":{"prompt_tokens":137,"completion_tokens":7,"total_tokens":270,"completion_tokens_details":{"reasoning_tokens":126}}}
+
+data: [DONE]
+
+data: {"choices":[{"delta":{"content":"nobody reads this"}}]}
+
+"#;
+    let (answer, seen) = read(stream);
+    let texts: Vec<_> = seen.iter().filter(|(kind, _)| *kind != ChunkKind::Other).collect();
+    assert_eq!(
+        texts,
+        [&(ChunkKind::Reasoning, "Hmm. ".to_owned()), &(ChunkKind::Text, "Zwölf".to_owned())]
+    );
+    assert_eq!((answer.text_bytes(), answer.reasoning_bytes()), (6, 5));
+    assert_eq!(answer.ending(), Some(StreamEnding::Complete));
+    assert_eq!((total(&answer), answer.is_cut_off()), (Some(270), true));
+}
+
+#[test]
+fn a_stream_of_responses_ends_by_its_last_event_without_a_done() {
+    let stream = r#"event: response.created
+data: {"type":"response.created","sequence_number":0,"response":{"status":"in_progress","usage":null}}
+
+event: ping
+data: {"type":"ping"}
+
+event: response.reasoning_summary_text.delta
+data: {"type":"response.reasoning_summary_text.delta","delta":"So"}
+
+event: response.output_text.delta
+data: {"type":"response.output_text.delta","delta":"Twelve"}
+
+event: response.completed
+data: {"type":"response.completed","response":{"status":"completed","usage":{"input_tokens":204,"output_tokens":80,"output_tokens_details":{"reasoning_tokens":79},"total_tokens":284}}}
+
+"#;
+    let (answer, seen) = read(stream);
+    assert!(seen.contains(&(ChunkKind::Text, "Twelve".to_owned())));
+    assert!(seen.contains(&(ChunkKind::Reasoning, "So".to_owned())));
+    assert_eq!((answer.ending(), total(&answer)), (Some(StreamEnding::Complete), Some(284)));
+    let (cut, _) = read(&stream[..stream.len() - 3]);
+    assert_eq!((cut.ending(), total(&cut)), (None, None), "what was cut off counts for nothing");
+    let incomplete = r#"data: {"type":"response.incomplete","response":{"incomplete_details":{"reason":"max_output_tokens"},"usage":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}}
+
+"#;
+    let (answer, _) = read(incomplete);
+    assert_eq!((answer.is_cut_off(), total(&answer)), (true, Some(3)));
+}
+
+#[test]
+fn an_error_inside_ends_the_answer_in_every_shape() {
+    for stream in [
+        "data: {\"code\":\"unavailable\",\"error\":\"The service is currently unavailable\"}\n\n",
+        "data: {\"error\":{\"message\":\"at capacity\",\"code\":503}}\n\n",
+        "event: error\ndata: {\"code\":503,\"message\":\"at capacity\"}\n\n",
+        "event: error\ndata: {\"type\":\"error\",\"code\":\"503\",\"message\":\"at capacity\"}\n\n",
+        "data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"server_error\"}}}\n\n",
+    ] {
+        let before = "data: {\"choices\":[{\"delta\":{\"content\":\"So\"}}]}\n\n";
+        let (answer, seen) = read(&format!("{before}{stream}data: [DONE]\n\n"));
+        assert_eq!(answer.ending(), Some(StreamEnding::Failed), "{stream}");
+        assert_eq!(seen.last().map(|(kind, _)| *kind), Some(ChunkKind::Error), "{stream}");
+        assert!(answer.error().is_some() && total(&answer).is_none(), "{stream}");
+    }
+}
+
+#[test]
+fn what_is_no_object_is_left_out_and_said() {
+    let (answer, seen) = read("data: <html>\n\ndata: 7\n\ndata: [1]\n\ndata: {}\n\n");
+    assert_eq!((answer.malformed(), seen.len(), answer.ending()), (3, 1, None));
+}
