@@ -7,6 +7,7 @@ mod events;
 mod key;
 mod learned;
 mod outage;
+mod simulated_streams;
 mod streams;
 #[cfg(feature = "async-openai")]
 mod tower;
