@@ -8,10 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::serve::ListenerExt;
-use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
@@ -23,6 +21,8 @@ use crate::rules::Limits;
 
 mod answer;
 mod asked;
+mod body;
+mod chat;
 mod fault;
 mod grok;
 mod latency;
@@ -30,9 +30,15 @@ mod length;
 mod models;
 mod options;
 mod refusal;
+mod responses;
+mod script;
+mod text;
 mod tokenize;
 mod tokens;
+mod writer;
 
+pub use body::Body;
+use body::Severable;
 pub use fault::Fault;
 pub use grok::Grok;
 pub use latency::Latency;
@@ -68,13 +74,15 @@ pub struct Stats {
     pub arrived: u64,
     /// Calls that were worked on to their end.
     pub ok: u64,
+    /// Streams that ended before: the client went away, or a fault was ordered.
+    pub cut_short: u64,
     /// Calls refused for a rate.
     pub status_429: u64,
     /// Refusals by limit; one call may be refused by several.
     pub by_limit: ByLimit,
-    /// Input tokens of the calls that were worked on.
+    /// Input tokens of the calls that were worked on, to their end or not.
     pub input_tokens: u64,
-    /// Output tokens of the same, reasoning included.
+    /// Output tokens that were written for them, reasoning included.
     pub output_tokens: u64,
 }
 
@@ -215,40 +223,25 @@ impl Drop for Server {
     }
 }
 
-async fn serve(State(mut shared): State<Shared>, request: Request) -> Response<Body> {
+async fn serve(State(mut shared): State<Shared>, request: Request) -> Response<axum::body::Body> {
     let answer = tokio::select! {
         answer = answer(&shared.grok, request) => answer,
         // Nothing is ever sent: the sender is gone.
         _ = shared.cut.changed() => None,
     };
-    match answer {
-        Some(answer) => answer.map(Body::from),
-        None => Response::new(Body::new(Broken)),
-    }
+    let answer = answer.unwrap_or_else(|| Response::new(Body::broken()));
+    answer.map(|body| axum::body::Body::new(Severable::new(body, shared.cut)))
 }
 
-async fn answer(grok: &Grok, request: Request) -> Option<Response<Bytes>> {
+async fn answer(grok: &Grok, request: Request) -> Option<Response<Body>> {
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, grok::REQUEST_CAP).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Some(refusal::too_large()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Some(refusal::too_large().map(Body::whole));
+        }
         // The client went away in the middle of its request.
         Err(_) => return None,
     };
-    grok.handle(http::Request::from_parts(head, body)).await
-}
-
-/// A body that breaks at once, so that the connection is closed without a whole answer.
-struct Broken;
-
-impl http_body::Body for Broken {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        std::task::Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
-    }
+    grok.respond(http::Request::from_parts(head, body)).await
 }

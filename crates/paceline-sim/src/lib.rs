@@ -15,9 +15,9 @@
 //! |---|---|
 //! | [`engine`] | one limit of any server in thirteen shapes and more, and the logs that judge: pure |
 //! | [`rules`] | Grok's limits: when a call is admitted, and what it counts: exact, naive, pure |
-//! | `http` (feature `http`, default) | the server: chat completions, models, process, stats |
+//! | `http` (feature `http`, default) | the server: chat completions and responses, plain and as streams, models, process, stats |
 //!
-//! It does not stream yet, and it answers with made-up prose. Which rule is measured and which
+//! It answers with made-up prose. Which rule is measured and which
 //! assumed is said at [`rules`] and in the README.
 
 pub mod engine;

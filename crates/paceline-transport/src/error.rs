@@ -27,8 +27,12 @@ pub enum TransportErrorKind {
     Connect,
     /// The host's name could not be resolved. Another attempt may succeed.
     Dns,
-    /// The server's certificate or TLS handshake is not acceptable. Another attempt is the same.
+    /// The TLS handshake failed, for another reason than the certificate. Another attempt is the
+    /// same.
     Tls,
+    /// The server's certificate is not accepted: its issuer is not trusted, it is for another
+    /// name, or it is not valid now. Another attempt is the same.
+    Certificate,
     /// Something took longer than it may.
     Timeout(
         /// What took too long.
@@ -110,6 +114,11 @@ impl fmt::Display for TransportErrorKind {
             Self::Connect => "no connection could be made",
             Self::Dns => "the host's name could not be resolved",
             Self::Tls => "the TLS handshake failed",
+            Self::Certificate => {
+                "the server's certificate is not accepted; check the address and this machine's \
+                 clock, and where a proxy here signs certificates of its own, have its CA trusted: \
+                 by the system, by SSL_CERT_FILE, or by the transport"
+            }
             Self::Timeout(TimeoutKind::Connect) => "connecting took too long",
             Self::Timeout(TimeoutKind::Head) => "the answer did not begin in time",
             Self::Timeout(TimeoutKind::Idle) => "the answer stalled",

@@ -27,11 +27,13 @@
 //! | [`usage`] | [`UsageReading`](usage::UsageReading): tokens and cost, checked |
 //! | `reqwest` | `ReqwestTransport`, the default way onto the wire |
 //! | `mock` | `MockTransport`, scripted answers for tests |
+//! | `conformance` | `check`: whether a transport of your own keeps every rule |
 //!
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `reqwest` | yes | module `reqwest`: rustls, HTTP/1.1 and HTTP/2, on tokio |
 //! | `mock` | no | module `mock`, on tokio's clock |
+//! | `conformance` | no | module `conformance`, for tests: a server on loopback, on tokio |
 //!
 //! It does not limit, price, retry or redirect, and reads neither environment nor clock for
 //! the parsers. Without features it has neither an HTTP stack nor a runtime.
@@ -39,6 +41,8 @@
 mod api_key;
 pub mod base_url;
 mod body;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 pub mod error_body;
 mod excerpt;

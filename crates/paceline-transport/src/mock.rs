@@ -1,9 +1,51 @@
 //! A transport for tests: it answers from a script and records what was sent.
 //!
-//! It opens no socket. What this file keeps: every wait is on tokio's clock, so that it costs no
+//! For tests of programs that use a client of this family: no server, no port, no time lost. Give
+//! a clone to the client, keep one to look at:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use bytes::Bytes;
+//! use paceline_transport::mock::{Answer, MockTransport};
+//! use paceline_transport::{Reach, Transport, TransportError, TransportErrorKind};
+//!
+//! /// What is to be tested: asks, and once more where nothing was sent.
+//! async fn ask(transport: &dyn Transport) -> Result<Bytes, TransportError> {
+//!     let request = || {
+//!         http::Request::post("https://api.x.ai/v1/responses").body(Bytes::from_static(b"{}"))
+//!     };
+//!     let answer = match transport.send(request().expect("legal")).await {
+//!         Err(error) if error.is_not_sent() => transport.send(request().expect("legal")).await?,
+//!         other => other?,
+//!     };
+//!     answer.into_body().collect(1_000).await
+//! }
+//!
+//! let mock = MockTransport::new()
+//!     .fail(TransportErrorKind::Connect, Reach::NotSent)
+//!     .then(Answer::events(Duration::from_secs(60), ["one", "two"]))
+//!     .then(Answer::new(200, "half").breaks(TransportErrorKind::Reset));
+//!
+//! // A minute each, on tokio's paused clock: no time at all.
+//! assert_eq!(ask(&mock).await?, "data: one\n\ndata: two\n\n");
+//! assert_eq!(mock.sent().len(), 2);
+//! assert_eq!(mock.sent()[1].uri().path(), "/v1/responses");
+//!
+//! // What may have been charged is not asked again.
+//! let error = ask(&mock).await.expect_err("it breaks");
+//! assert_eq!(error.kind(), TransportErrorKind::Reset);
+//! assert_eq!((mock.calls(), mock.unused()), (3, 0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It opens no socket, and knows no timeout, proxy or TLS. What this file keeps: every wait is on tokio's clock, so that it costs no
 //! time where that is paused; and a call that nothing was scripted for fails, it never hangs.
 
 mod answer;
+mod pieces;
 mod sent;
 
 use std::collections::VecDeque;

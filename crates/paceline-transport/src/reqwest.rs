@@ -9,7 +9,7 @@ mod timed_body;
 
 use std::time::Duration;
 
-use ::reqwest::{Client, redirect, retry};
+use ::reqwest::{Certificate, Client, redirect, retry};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -26,7 +26,10 @@ use timed_body::TimedBody;
 /// platform's certificates, connections kept and shared. Clones share them too; needs a tokio
 /// runtime with time and I/O enabled.
 ///
-/// An answer whose `content-encoding` is compressed is passed on as it came.
+/// It asks for no compression, and an answer whose `content-encoding` is compressed all the same
+/// is passed on as it came, so that a cap on a body counts what the body has. Where a connection
+/// that was kept turns out closed before a byte of the request was written to it, another one is
+/// made: that is still one attempt.
 ///
 /// ```no_run
 /// use bytes::Bytes;
@@ -60,6 +63,8 @@ pub struct ReqwestBuilder {
     timeouts: Timeouts,
     user_agent: String,
     proxy: ProxyChoice,
+    /// Certificates of further CAs, in PEM.
+    trusted: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +91,7 @@ impl ReqwestTransport {
         Self::builder().build()
     }
 
-    /// Other timeouts, another name, another proxy.
+    /// Other timeouts, another name, another proxy, further CAs.
     pub fn builder() -> ReqwestBuilder {
         ReqwestBuilder::default()
     }
@@ -103,6 +108,7 @@ impl Default for ReqwestBuilder {
             },
             user_agent: concat!("paceline/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxy: ProxyChoice::System,
+            trusted: Vec::new(),
         }
     }
 }
@@ -153,10 +159,17 @@ impl ReqwestBuilder {
         self
     }
 
+    /// Trusts the CAs in this PEM text, one or more, beside the system's: for a proxy that signs
+    /// certificates of its own, or a server of one's own. May be called several times.
+    pub fn trust_ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.trusted.push(pem.into());
+        self
+    }
+
     /// Builds it.
     ///
     /// # Errors
-    /// [`TransportErrorKind::InvalidRequest`] where the proxy or the user agent is malformed,
+    /// [`TransportErrorKind::InvalidRequest`] where the proxy, the user agent or a CA is malformed,
     /// [`TransportErrorKind::Tls`] where the TLS library can't be set up.
     pub fn build(self) -> Result<ReqwestTransport, TransportError> {
         if http::HeaderValue::from_str(&self.user_agent).is_err() {
@@ -167,23 +180,42 @@ impl ReqwestBuilder {
             TransportError::new(TransportErrorKind::Tls, Reach::NotSent)
                 .with_source(error.without_url())
         };
-        let loopback = self.client().no_proxy().build().map_err(tls)?;
+        let trusted = self.trusted()?;
+        let client = || self.client().tls_certs_merge(trusted.clone());
+        let loopback = client().no_proxy().build().map_err(tls)?;
         let remote = match &self.proxy {
-            ProxyChoice::System => self.client(),
-            ProxyChoice::None => self.client().no_proxy(),
+            ProxyChoice::System => client(),
+            ProxyChoice::None => client().no_proxy(),
             ProxyChoice::Url(url) => {
                 let proxy = ::reqwest::Proxy::all(url).map_err(|_| {
                     TransportError::new(TransportErrorKind::InvalidRequest, Reach::NotSent)
                         .with_source("the proxy's address is malformed; write http://host:port")
                 })?;
-                self.client().proxy(proxy)
+                client().proxy(proxy)
             }
         };
         let remote = remote.build().map_err(tls)?;
         Ok(ReqwestTransport { remote, loopback, timeouts: self.timeouts })
     }
 
-    /// What both clients share. reqwest's own read timeout is not used: it would run while the
+    fn trusted(&self) -> Result<Vec<Certificate>, TransportError> {
+        let malformed = || {
+            TransportError::new(TransportErrorKind::InvalidRequest, Reach::NotSent)
+                .with_source("a CA is malformed; give its certificate in PEM, BEGIN line included")
+        };
+        let mut trusted = Vec::new();
+        for pem in &self.trusted {
+            let certificates = Certificate::from_pem_bundle(pem).map_err(|_| malformed())?;
+            if certificates.is_empty() {
+                return Err(malformed());
+            }
+            trusted.extend(certificates);
+        }
+        Ok(trusted)
+    }
+
+    /// What both clients share. Compression is off by name, because another crate of the program
+    /// may switch reqwest's features for it on. reqwest's own read timeout is not used: it would run while the
     /// head is waited for, too.
     fn client(&self) -> ::reqwest::ClientBuilder {
         Client::builder()
@@ -191,6 +223,10 @@ impl ReqwestBuilder {
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .referer(false)
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .connect_timeout(self.connect_timeout)
             .user_agent(self.user_agent.clone())
             .tcp_nodelay(true)
@@ -260,6 +296,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     /// Without TLS nothing offers HTTP/2, so that this speaks it unasked.
@@ -292,6 +330,79 @@ mod tests {
         let (error, streams) = reset_by(h2::Reason::REFUSED_STREAM).await;
         assert_eq!((error.kind(), error.reach()), (TransportErrorKind::Reset, Reach::NotSent));
         assert_eq!(streams, 1);
+    }
+
+    /// What the server is told of a stream whose call, or body, is dropped.
+    async fn told_of(dropped: &str) -> h2::Reason {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", listener.local_addr().unwrap());
+        let (arrived, held) = tokio::sync::oneshot::channel();
+        let answers = dropped == "body";
+        let server = tokio::spawn(async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(socket).await.unwrap();
+            let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+            // The connection moves only while it is polled.
+            let moving = tokio::spawn(async move { while connection.accept().await.is_some() {} });
+            let reason = if answers {
+                let mut stream = respond.send_response(Response::default(), false).unwrap();
+                stream.send_data(Bytes::from_static(b"half"), false).unwrap();
+                std::future::poll_fn(|context| stream.poll_reset(context)).await
+            } else {
+                arrived.send(()).unwrap();
+                std::future::poll_fn(|context| respond.poll_reset(context)).await
+            };
+            moving.abort();
+            reason.unwrap()
+        });
+        let transport = http2();
+        let call = transport.send(Request::get(address).body(Bytes::new()).unwrap());
+        if answers {
+            drop(call.await.unwrap());
+        } else {
+            tokio::select! {
+                _ = call => unreachable!("nobody answers"),
+                held = held => held.unwrap(),
+            }
+        }
+        server.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn dropping_a_call_or_a_body_resets_its_stream() {
+        for dropped in ["call", "body"] {
+            assert_eq!(told_of(dropped).await, h2::Reason::CANCEL, "{dropped}");
+        }
+    }
+
+    /// A server that leaves by GOAWAY, having taken on the streams up to `last`, and hangs up.
+    async fn gone_after(last: u8) -> TransportError {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            // Empty SETTINGS; then the preface and the frames up to the HEADERS of stream 1.
+            socket.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.windows(6).any(|bytes| bytes == b"\x01\x05\0\0\0\x01") {
+                assert!(socket.read_buf(&mut seen).await.unwrap() > 0);
+            }
+            let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, last, 0, 0, 0, 0];
+            socket.write_all(&goaway).await.unwrap();
+            socket.shutdown().await.unwrap();
+            let mut rest = Vec::new();
+            let _ = socket.read_to_end(&mut rest).await;
+        });
+        let request = Request::get(address).body(Bytes::new()).unwrap();
+        http2().send(request).await.expect_err("it left without an answer")
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_a_leaving_server_never_took_on_was_not_sent() {
+        let error = gone_after(0).await;
+        assert_eq!((error.kind(), error.reach()), (TransportErrorKind::Reset, Reach::NotSent));
+        let error = gone_after(1).await;
+        assert_eq!((error.kind(), error.reach()), (TransportErrorKind::Reset, Reach::MaybeSent));
     }
 
     #[tokio::test]

@@ -17,7 +17,8 @@ use crate::error::TransportError;
 ///
 /// The request is complete: absolute address, method, every header (also `Authorization`), body.
 /// Implement it to use an HTTP stack of your own, a recording, or a test double; in tests,
-/// `mock::MockTransport` may be enough.
+/// `mock::MockTransport` may be enough. `conformance::check` (feature `conformance`) says in one
+/// call whether what you wrote keeps all of this.
 ///
 /// An implementation makes exactly one attempt per call: no retries, no redirects. A request
 /// that it repeats by itself would escape the limits and the budget.

@@ -174,7 +174,9 @@ impl Error {
     pub(crate) fn transport(error: TransportError) -> Self {
         let kind = match (error.is_not_sent(), error.kind()) {
             (true, TransportErrorKind::InvalidRequest) => ErrorKind::Settings,
-            (true, TransportErrorKind::Tls) => ErrorKind::Settings,
+            (true, TransportErrorKind::Tls | TransportErrorKind::Certificate) => {
+                ErrorKind::Settings
+            }
             (true, _) => ErrorKind::Unreachable,
             (false, TransportErrorKind::BodyTooLarge) => ErrorKind::BadAnswer,
             (false, _) => ErrorKind::MaybeCharged,

@@ -91,7 +91,7 @@ pub(super) const RULES: &[Rule] = &[
             "thiserror",
             "zeroize",
         ],
-        by_default: &["h2", "hyper", "reqwest", "tokio"],
+        by_default: &["h2", "hyper", "reqwest", "rustls", "tokio"],
         on_request: NONE,
     },
     Rule {

@@ -35,7 +35,6 @@ impl Sums {
         self.kept.insert(number, before.saturating_add(amount));
     }
 
-    /// What was spent in a period; of one that is forgotten, the most it can be.
     /// Takes back what was added to a period, as far as that is still remembered.
     pub(super) fn take(&mut self, number: i64, amount: u64) {
         if let Some(sum) = self.kept.get_mut(&number) {
@@ -43,6 +42,7 @@ impl Sums {
         }
     }
 
+    /// What was spent in a period; of one that is forgotten, the most it can be.
     pub(super) fn of(&self, number: i64) -> u64 {
         if let Some(sum) = self.kept.get(&number) {
             return *sum;

@@ -8,10 +8,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use super::asked::{Asked, Door};
+use super::asked::Asked;
 use super::latency::{Delays, Latency};
 use super::length::OutputLength;
-use super::models::Reasons;
+use super::models::{Model, Reasons};
+use super::text;
 use super::tokens::Tokenizer;
 
 /// The plan of one answer.
@@ -68,111 +69,74 @@ impl Plan {
         self.visible + self.reasoning
     }
 
-    /// The text: about as many tokens as are visible.
-    fn text(&self, asked: &Asked, tokenizer: &Tokenizer) -> String {
-        let mut text = String::new();
-        let mut words = self.visible;
-        let last = asked.texts.last().map_or("", |last| last.trim());
-        let quoted: String = last.chars().take(QUOTED).collect();
-        let opening = format!("On \u{201c}{quoted}\u{201d}:");
-        let tokens = tokenizer.count(&opening);
-        if !quoted.is_empty() && 2 * tokens <= words {
-            text = opening;
-            words -= tokens;
+    /// The answer, with its texts.
+    pub(super) fn reply(
+        self,
+        asked: &Asked,
+        input_tokens: u64,
+        number: u64,
+        tokenizer: &Tokenizer,
+    ) -> Reply {
+        let last = asked.texts.last().map_or("", String::as_str);
+        Reply {
+            model: asked.model,
+            number,
+            input_tokens,
+            text: text::visible(self.text, last, self.visible, tokenizer),
+            thoughts: text::thoughts(self.text, self.reasoning),
+            plan: self,
         }
-        prose(&mut text, &mut StdRng::seed_from_u64(self.text), words);
-        text
     }
 }
 
-/// Characters of the last message that an answer repeats, where they are at most half of it.
-const QUOTED: usize = 40;
+/// An answer, before it has a form.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) model: &'static Model,
+    /// Of the call.
+    pub(super) number: u64,
+    pub(super) input_tokens: u64,
+    pub(super) plan: Plan,
+    pub(super) text: String,
+    /// Empty where the model doesn't reason.
+    pub(super) thoughts: String,
+}
 
-/// The body of an answer.
-pub(super) fn body(
-    asked: &Asked,
-    plan: &Plan,
-    input_tokens: u64,
-    call: u64,
-    tokenizer: &Tokenizer,
-) -> Value {
-    let output = plan.output_tokens();
-    let text = plan.text(asked, tokenizer);
-    if asked.door == Door::Process {
-        return json!({
-            "result": text,
-            "token_usage": {
-                "input_tokens": input_tokens, "output_tokens": output,
-                "total_tokens": input_tokens + output,
-            },
-        });
+impl Reply {
+    pub(super) const fn total_tokens(&self) -> u64 {
+        self.input_tokens + self.plan.output_tokens()
     }
+
+    /// Its price in ticks.
+    pub(super) fn cost(&self) -> u64 {
+        self.model.cost(self.input_tokens, self.plan.output_tokens())
+    }
+}
+
+/// The body of `/v1/process`.
+pub(super) fn process(reply: &Reply) -> Value {
     json!({
-        "id": format!("sim-{call:016x}"),
-        "object": "chat.completion",
-        "created": 1_700_000_000,
-        "model": asked.model.name,
-        "choices": [{
-            "index": 0,
-            "message": { "role": "assistant", "content": text, "refusal": null },
-            "finish_reason": if plan.cut == Cut::Length { "length" } else { "stop" },
-        }],
-        "usage": {
-            "prompt_tokens": input_tokens,
-            "completion_tokens": plan.visible,
-            "total_tokens": input_tokens + output,
-            "prompt_tokens_details": {
-                "text_tokens": input_tokens, "audio_tokens": 0, "image_tokens": 0,
-                "cached_tokens": 0,
-            },
-            "completion_tokens_details": {
-                "reasoning_tokens": plan.reasoning, "audio_tokens": 0,
-                "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
-            },
-            "num_sources_used": 0,
-            "cost_in_usd_ticks": asked.model.cost(input_tokens, output),
+        "result": reply.text,
+        "token_usage": {
+            "input_tokens": reply.input_tokens, "output_tokens": reply.plan.output_tokens(),
+            "total_tokens": reply.total_tokens(),
         },
-        "system_fingerprint": "fp_simulated",
     })
-}
-
-const WORDS: [&str; 40] = [
-    "the", "answer", "follows", "from", "a", "short", "look", "at", "what", "is", "given", "first",
-    "take", "each", "part", "alone", "then", "add", "them", "up", "and", "check", "that",
-    "nothing", "was", "counted", "twice", "in", "this", "case", "it", "comes", "to", "more",
-    "than", "one", "would", "guess", "so", "far",
-];
-
-/// Adds sentences of so many tokens in all: a word is one, a full stop is one.
-fn prose(text: &mut String, chance: &mut StdRng, tokens: u64) {
-    let mut left = tokens;
-    while left > 0 {
-        let words = chance.random_range(5..16).min(left.saturating_sub(1)).max(1);
-        for number in 0..words {
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            let word = WORDS[chance.random_range(0..WORDS.len())];
-            let (first, rest) = word.split_at(1);
-            text.push_str(&if number == 0 { first.to_uppercase() } else { first.to_owned() });
-            text.push_str(rest);
-        }
-        left -= words;
-        if left > 0 {
-            text.push('.');
-            left -= 1;
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::asked::Door;
     use super::*;
 
     fn draw(call: u64, cap: Option<u64>) -> Plan {
         plan(chance(1, call), Reasons::Yes, cap, &OutputLength::default(), &Latency::default())
+    }
+
+    fn text(plan: &Plan, asked: &Asked) -> String {
+        plan.clone().reply(asked, 0, 0, &Tokenizer::O200k).text
     }
 
     fn asked(text: &str) -> Asked {
@@ -182,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_call_of_the_same_number_and_seed_gets_the_same_and_another_one_another() {
-        let text = |plan: &Plan| plan.text(&asked("x"), &Tokenizer::O200k);
+        let text = |plan: &Plan| text(plan, &asked("x"));
         assert_eq!(draw(5, None), draw(5, None));
         assert_eq!(text(&draw(5, None)), text(&draw(5, None)));
         assert_ne!(text(&draw(5, None)), text(&draw(6, None)));
@@ -222,7 +186,7 @@ mod tests {
     fn a_text_has_about_the_tokens_that_are_billed_as_visible() {
         for call in 0..300 {
             let plan = draw(call, None);
-            let text = plan.text(&asked("How many eggs are left, and why?"), &Tokenizer::O200k);
+            let text = text(&plan, &asked("How many eggs are left, and why?"));
             let real = Tokenizer::O200k.count(&text);
             assert!(
                 real.abs_diff(plan.visible) <= 2 + plan.visible / 20,
@@ -231,15 +195,15 @@ mod tests {
             );
         }
         let none = draw(0, Some(0));
-        assert_eq!(none.text(&asked("x"), &Tokenizer::O200k), "");
+        assert_eq!(text(&none, &asked("x")), "");
     }
 
     #[test]
     fn an_answer_long_enough_quotes_what_it_answers() {
         let plan = draw(3, None);
-        let text = plan.text(&asked("  Two ducks, three ponds?  "), &Tokenizer::O200k);
-        assert!(text.starts_with("On \u{201c}Two ducks, three ponds?\u{201d}: "), "{text}");
-        let short = draw(3, Some(8)).text(&asked("Two ducks, three ponds?"), &Tokenizer::O200k);
+        let quoting = text(&plan, &asked("  Two ducks, three ponds?  "));
+        assert!(quoting.starts_with("On \u{201c}Two ducks, three ponds?\u{201d}: "), "{quoting}");
+        let short = text(&draw(3, Some(8)), &asked("Two ducks, three ponds?"));
         assert!(!short.contains("ducks"), "{short}");
     }
 }

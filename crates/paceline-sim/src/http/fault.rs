@@ -19,6 +19,32 @@ pub(super) enum Kind {
     Drop,
     /// No answer, after the work was done and charged.
     Lose,
+    /// An answer that begins and goes wrong.
+    Inside(Inside),
+}
+
+/// Where an answer goes wrong, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Inside {
+    /// Output tokens that are written before.
+    pub(super) after: u64,
+    pub(super) end: End,
+}
+
+/// How an answer that has begun goes wrong.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    Break,
+    Stall,
+    Error(Trouble),
+    Failed(Trouble),
+}
+
+/// What is said of it.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) code: String,
+    pub(super) text: String,
 }
 
 impl Fault {
@@ -47,6 +73,38 @@ impl Fault {
     /// the answer's head. A client can't tell this from [`drop_connection`](Self::drop_connection).
     pub const fn lose_answer() -> Self {
         Self(Kind::Lose)
+    }
+
+    /// The connection breaks in the middle of the body.
+    ///
+    /// A stream breaks once so many output tokens, reasoning included, are written, and is
+    /// charged for them; one that has fewer breaks behind its last event. An answer that is no
+    /// stream is worked on and charged as any other, and breaks behind half of its bytes.
+    pub const fn break_inside(after: u64) -> Self {
+        Self(Kind::Inside(Inside { after, end: End::Break }))
+    }
+
+    /// The body stops in the middle as [`break_inside`](Self::break_inside) says, and the
+    /// connection stays open for as long as the client waits; a stream is charged when it goes. A
+    /// stream of fewer tokens is sent whole and does not end.
+    pub const fn stall_inside(after: u64) -> Self {
+        Self(Kind::Inside(Inside { after, end: End::Stall }))
+    }
+
+    /// A stream ends in an error object once so many output tokens are written, and is charged
+    /// for them: `{"code", "error"}` as a line of data of chat completions, the event `error`
+    /// of responses; where it has fewer, in place of its end. No usage follows. An answer that is no stream is worked on and charged, and
+    /// has such an object for a body, with the status 200.
+    pub fn error_inside(after: u64, code: impl Into<String>, text: impl Into<String>) -> Self {
+        let trouble = Trouble { code: code.into(), text: text.into() };
+        Self(Kind::Inside(Inside { after, end: End::Error(trouble) }))
+    }
+
+    /// As [`error_inside`](Self::error_inside), but a stream of responses ends in
+    /// `response.failed`.
+    pub fn fail_inside(after: u64, code: impl Into<String>, text: impl Into<String>) -> Self {
+        let trouble = Trouble { code: code.into(), text: text.into() };
+        Self(Kind::Inside(Inside { after, end: End::Failed(trouble) }))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The server without its socket: a request in, an answer out, on tokio's clock.
 //!
 //! It decides nothing about limits; the rules do. Invariant: a call whose request came in whole
-//! is judged, and if admitted worked on and charged, whether or not its client still listens.
+//! is judged, and if admitted worked on and charged, whether or not its client still listens; a
+//! stream that nobody listens to any more ends there, and is charged for what was written.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,19 +12,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use paceline_core::Instant;
-use serde_json::json;
-use tokio::sync::Semaphore;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc};
 
-use super::answer::{self, Plan};
-use super::asked::{Asked, Door};
-use super::fault::{Fault, Faults, Kind, raw_answer};
+use super::answer::{self, Reply};
+use super::asked::{Asked, Door, Wanted};
+use super::body::{Body, Tail};
+use super::fault::{End, Fault, Faults, Inside, Kind, raw_answer};
 use super::models::{self, Model};
 use super::options::{RateHeaders, ServerOptions};
-use super::refusal;
 use super::tokenize;
 use super::tokens::Tokenizer;
+use super::writer::Writer;
 use super::{StartError, Stats};
+use super::{chat, refusal, responses};
 use crate::rules::{CallNumber, Decision, Limits, Rules, What};
 
 /// A simulated Grok server without a socket, for tests in paused time. Clones share everything.
@@ -75,6 +79,13 @@ const LARGE_AT_ONCE: usize = 2;
 
 type Answer = Response<Bytes>;
 
+/// How far a call came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Whole,
+    CutShort,
+}
+
 impl Grok {
     /// A server that has seen nothing. Its time begins now.
     ///
@@ -125,25 +136,40 @@ impl Grok {
         self.inject(n, Fault::drop_connection());
     }
 
-    /// Answers one request; `None` where the connection is to break.
+    /// Answers one request, with its body whole: of a stream, everything that was sent. `None`
+    /// where the connection breaks, in the middle of the body too.
     ///
     /// Needs a tokio runtime with time; every delay is on its clock, so that paused time works.
     ///
     /// # Cancel safety
-    /// A call that came in whole goes on by itself and is charged, as on the real server.
+    /// A call that came in whole goes on by itself and is charged, as on the real server; a
+    /// stream ends where the future is dropped, and is charged for what was written.
     pub async fn handle(&self, request: Request<Bytes>) -> Option<Answer> {
+        let (head, body) = self.respond(request).await?.into_parts();
+        Some(Response::from_parts(head, body.collect().await.ok()?.to_bytes()))
+    }
+
+    /// Answers one request, with its body as it is written; `None` where the connection is to
+    /// break before the head. A stream's head comes as soon as the call is admitted.
+    ///
+    /// # Cancel safety
+    /// As for [`handle`](Self::handle); dropping the body is the client going away.
+    pub async fn respond(&self, request: Request<Bytes>) -> Option<Response<Body>> {
         let path = request.uri().path().trim_end_matches('/');
+        let whole = |answer: Answer| answer.map(Body::whole);
         let mut answer = match (request.method(), path) {
-            _ if request.body().len() > REQUEST_CAP => refusal::too_large(),
-            (&Method::GET, "/stats") => json_answer(&json!(self.stats())),
-            (&Method::GET, "/v1/models") => json_answer(&models::list()),
-            (&Method::GET, "/v1/language-models") => json_answer(&models::language_models()),
-            (&Method::POST, "/v1/tokenize-text") => self.tokenize(request).await,
+            _ if request.body().len() > REQUEST_CAP => whole(refusal::too_large()),
+            (&Method::GET, "/stats") => whole(json_answer(&json!(self.stats()))),
+            (&Method::GET, "/v1/models") => whole(json_answer(&models::list())),
+            (&Method::GET, "/v1/language-models") => whole(json_answer(&models::language_models())),
+            (&Method::POST, "/v1/tokenize-text") => whole(self.tokenize(request).await),
             (&Method::POST, "/v1/chat/completions") => self.call(request, Door::Chat).await?,
+            (&Method::POST, "/v1/responses") => self.call(request, Door::Responses).await?,
             (&Method::POST, "/v1/process") => self.call(request, Door::Process).await?,
             (
                 _,
                 "/v1/chat/completions"
+                | "/v1/responses"
                 | "/v1/process"
                 | "/v1/models"
                 | "/v1/language-models"
@@ -151,16 +177,19 @@ impl Grok {
                 | "/stats",
             ) => {
                 let text = "The method is not allowed.";
-                refusal::plain(StatusCode::METHOD_NOT_ALLOWED, "invalid-argument", text)
+                whole(refusal::plain(StatusCode::METHOD_NOT_ALLOWED, "invalid-argument", text))
             }
             (&Method::GET, path) if path.starts_with("/v1/models/") => {
                 let name = path.trim_start_matches("/v1/models/");
-                models::find(name)
-                    .map_or_else(|| refusal::no_model(name), |model| json_answer(&model.describe()))
+                let model = models::find(name);
+                whole(model.map_or_else(
+                    || refusal::no_model(name),
+                    |model| json_answer(&model.describe()),
+                ))
             }
             _ => {
                 let text = "The requested path does not exist.";
-                refusal::plain(StatusCode::NOT_FOUND, "not-found", text)
+                whole(refusal::plain(StatusCode::NOT_FOUND, "not-found", text))
             }
         };
         let number = self.0.requests.fetch_add(1, Ordering::Relaxed);
@@ -173,20 +202,31 @@ impl Grok {
     }
 
     /// An API call: it meets the fault that was ordered for it, or goes on by itself.
-    async fn call(&self, request: Request<Bytes>, door: Door) -> Option<Answer> {
+    async fn call(&self, request: Request<Bytes>, door: Door) -> Option<Response<Body>> {
         let fault = self.state().faults.next();
-        let loses = match fault.map(|fault| fault.0) {
-            Some(Kind::Answer(answer)) => return Some(answer),
+        let (loses, inside) = match fault.map(|fault| fault.0) {
+            Some(Kind::Answer(answer)) => return Some(answer.map(Body::whole)),
             Some(Kind::Drop) => return None,
-            Some(Kind::Lose) => true,
-            None => false,
+            Some(Kind::Lose) => (true, None),
+            Some(Kind::Inside(inside)) => (false, Some(inside)),
+            None => (false, None),
         };
         if !key_of(request.headers()).is_some_and(|key| self.0.options.keys.accept(key)) {
-            return Some(refusal::no_key());
+            return Some(refusal::no_key().map(Body::whole));
         }
         let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
         let (grok, body) = (self.clone(), request.into_body());
-        let work = tokio::spawn(async move { grok.work(body, door, number).await });
+        let work = tokio::spawn(async move {
+            match grok.read(body, door).await {
+                // Nobody would listen to it: it is worked on as a whole.
+                Ok((asked, input_tokens)) if loses => {
+                    let asked = Asked { wanted: Wanted::Whole, ..asked };
+                    grok.work(asked, input_tokens, number, inside).await
+                }
+                Ok((asked, input_tokens)) => grok.work(asked, input_tokens, number, inside).await,
+                Err(answer) => answer.map(Body::whole),
+            }
+        });
         let answer = work.await.ok()?;
         (!loses).then_some(answer)
     }
@@ -209,12 +249,14 @@ impl Grok {
         })
     }
 
-    /// Reads, judges and answers the call of this number.
-    async fn work(&self, body: Bytes, door: Door, number: u64) -> Answer {
-        let (asked, input_tokens) = match self.read(body, door).await {
-            Ok(read) => read,
-            Err(answer) => return *answer,
-        };
+    /// Judges and answers the call of this number.
+    async fn work(
+        self,
+        asked: Asked,
+        input_tokens: u64,
+        number: u64,
+        inside: Option<Inside>,
+    ) -> Response<Body> {
         let options = &self.0.options;
         let plan = answer::plan(
             answer::chance(options.seed, number),
@@ -223,18 +265,26 @@ impl Grok {
             &options.output,
             &options.latency,
         );
-        sleep(plan.delays.inbound).await;
+        let delays = plan.delays;
+        sleep(delays.inbound).await;
         let answer = match self.arrive(asked.model, input_tokens) {
+            Err(exceeded) => exceeded.map(Body::whole),
             Ok((call, headers)) => {
-                sleep(plan.delays.work).await;
-                self.complete(asked.model, call, input_tokens, &plan);
-                let mut answer = self.answer(&asked, &plan, input_tokens, number);
+                let mut answer = if asked.wanted == Wanted::Whole {
+                    sleep(delays.work).await;
+                    let output_tokens = plan.output_tokens();
+                    self.complete(asked.model, call, input_tokens, output_tokens, Ended::Whole);
+                    let reply = plan.reply(&asked, input_tokens, number, &self.0.tokenizer);
+                    self.whole(asked.door, &reply, inside.as_ref())
+                } else {
+                    let reply = plan.reply(&asked, input_tokens, number, &self.0.tokenizer);
+                    self.stream(&asked, reply, call, inside)
+                };
                 answer.headers_mut().extend(headers);
                 answer
             }
-            Err(exceeded) => *exceeded,
         };
-        sleep(plan.delays.outbound).await;
+        sleep(delays.outbound).await;
         answer
     }
 
@@ -257,8 +307,7 @@ impl Grok {
     fn read_now(&self, body: &[u8], door: Door) -> Result<(Asked, u64), Box<Answer>> {
         let asked = Asked::read(body, door)?;
         let texts: u64 = asked.texts.iter().map(|text| self.0.tokenizer.count(text)).sum();
-        let further = asked.texts.len() as u64 - 1;
-        let input_tokens = texts + asked.model.hidden + 4 * further;
+        let input_tokens = texts + asked.framing();
         if input_tokens > asked.model.context {
             return Err(Box::new(refusal::too_long(asked.model.context, input_tokens)));
         }
@@ -312,22 +361,36 @@ impl Grok {
         }
     }
 
-    /// The last token is written: the call is charged.
-    fn complete(&self, model: &'static Model, call: CallNumber, input_tokens: u64, plan: &Plan) {
+    /// Nothing more is written: the call is charged.
+    pub(super) fn complete(
+        &self,
+        model: &'static Model,
+        call: CallNumber,
+        input_tokens: u64,
+        output_tokens: u64,
+        ended: Ended,
+    ) {
         let mut state = self.state();
         let now = self.now();
-        let output_tokens = plan.output_tokens();
         if let Some(rules) = state.models.get_mut(model.name) {
             rules.complete(call, input_tokens + output_tokens, now);
         }
-        state.stats.ok += 1;
+        match ended {
+            Ended::Whole => state.stats.ok += 1,
+            Ended::CutShort => state.stats.cut_short += 1,
+        }
         state.stats.input_tokens += input_tokens;
         state.stats.output_tokens += output_tokens;
     }
 
-    fn answer(&self, asked: &Asked, plan: &Plan, input_tokens: u64, number: u64) -> Answer {
-        let mut body = answer::body(asked, plan, input_tokens, number, &self.0.tokenizer);
-        if asked.door == Door::Process {
+    /// The answer in one piece.
+    fn whole(&self, door: Door, reply: &Reply, inside: Option<&Inside>) -> Response<Body> {
+        let mut body = match door {
+            Door::Chat => chat::whole(reply),
+            Door::Responses => responses::whole(reply),
+            Door::Process => answer::process(reply),
+        };
+        if door == Door::Process {
             let processed = self.0.processed.fetch_add(1, Ordering::Relaxed) + 1;
             let every = self.0.options.process_silent_every;
             if let Some(body) =
@@ -336,7 +399,38 @@ impl Grok {
                 body.remove("token_usage");
             }
         }
-        json_answer(&body)
+        match inside.map(|inside| &inside.end) {
+            None => json_answer(&body).map(Body::whole),
+            Some(End::Break) => json_answer(&body).map(|body| Body::half(&body, Tail::Breaks)),
+            Some(End::Stall) => json_answer(&body).map(|body| Body::half(&body, Tail::Stalls)),
+            Some(End::Error(trouble) | End::Failed(trouble)) => {
+                let body = json!({ "code": trouble.code, "error": trouble.text });
+                json_answer(&body).map(Body::whole)
+            }
+        }
+    }
+
+    /// The answer as a stream, which begins now.
+    fn stream(
+        &self,
+        asked: &Asked,
+        reply: Reply,
+        call: CallNumber,
+        inside: Option<Inside>,
+    ) -> Response<Body> {
+        let script = match asked.door {
+            Door::Responses => responses::stream(&reply),
+            Door::Chat | Door::Process => chat::stream(&reply, asked.wanted),
+        };
+        let (pieces, written) = mpsc::unbounded_channel();
+        let writer = Writer { grok: self.clone(), door: asked.door, call, reply, inside, pieces };
+        tokio::spawn(writer.write(script));
+        let mut answer = Response::new(Body::written(written));
+        let kind = HeaderValue::from_static("text/event-stream");
+        answer.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+        let cache = HeaderValue::from_static("no-cache");
+        answer.headers_mut().insert(http::header::CACHE_CONTROL, cache);
+        answer
     }
 
     fn now(&self) -> Instant {
@@ -379,6 +473,6 @@ fn rate_headers(requests: (u64, u64), tokens: (u64, u64)) -> HeaderMap {
     headers
 }
 
-fn json_answer(value: &serde_json::Value) -> Answer {
+fn json_answer(value: &Value) -> Answer {
     raw_answer(StatusCode::OK, value.to_string())
 }

@@ -23,7 +23,9 @@ pub struct Latency {
 pub(super) struct Delays {
     /// From the client to the server's books.
     pub(super) inbound: Duration,
-    /// From there until the last token.
+    /// From there until the first token.
+    pub(super) first: Duration,
+    /// From the server's books until everything is written.
     pub(super) work: Duration,
     /// From there to the client.
     pub(super) outbound: Duration,
@@ -80,6 +82,7 @@ impl Latency {
         let written = Duration::try_from_secs_f64(written).unwrap_or(Duration::MAX);
         Delays {
             inbound: span(&self.jitter, chance),
+            first,
             work: first.saturating_add(written),
             outbound: span(&self.jitter, chance),
         }

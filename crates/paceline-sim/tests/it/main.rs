@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 mod sentencepiece;
 mod socket;
+mod streams;
 
 fn instant() -> ServerOptions {
     ServerOptions::new().latency(Latency::instant())
@@ -354,10 +355,10 @@ async fn keys_are_checked_where_they_are_named_and_never_shown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_and_bodies_beyond_a_bound_are_refused_and_not_counted() {
+async fn bodies_beyond_a_bound_are_refused_and_not_counted() {
     let grok = grok(Limits::new());
-    let asked = json!({ "model": "grok-4.3", "stream": true, "messages": [{ "content": "x" }] });
-    let refused = post(&grok, "/v1/chat/completions", asked).await;
+    let asked = json!({ "model": "grok-4.3", "stream": true, "text": "x" });
+    let refused = post(&grok, "/v1/process", asked).await;
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
     assert!(body(&refused)["error"].as_str().is_some_and(|text| text.contains("stream")));
     // 131,072 tokens fit into grok-2, and 6 of them are hidden; a word is a token.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paceline_sim::http::{Latency, Server, ServerOptions, StartError};
+use paceline_sim::http::{Fault, Latency, OutputLength, Server, ServerOptions, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -11,6 +11,16 @@ use super::instant;
 /// A call on a connection of its own.
 async fn call(server: &Server) -> TcpStream {
     let body = r#"{"model": "grok-4.3", "messages": [{"role": "user", "content": "x"}]}"#;
+    call_with(server, body).await
+}
+
+/// The same as a stream.
+async fn stream(server: &Server) -> TcpStream {
+    let body = r#"{"model": "grok-4.3", "messages": [{"content": "x"}], "stream": true}"#;
+    call_with(server, body).await
+}
+
+async fn call_with(server: &Server, body: &str) -> TcpStream {
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: sim\r\nauthorization: Bearer k\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n",
@@ -86,4 +96,54 @@ async fn shutting_down_waits_two_seconds_and_then_breaks_what_is_in_flight() {
     assert!((Duration::from_secs(2)..=Duration::from_secs(3)).contains(&took), "{took:?}");
     let answer = rest(stream).await;
     assert!(!answer.contains("usage"), "{answer}");
+}
+
+/// A server that writes a token every 50 ms, 10,000 of them, with one stream that has begun.
+async fn writing() -> (Server, TcpStream) {
+    let latency = Latency::instant().tokens_per_second(20..=20);
+    let options = ServerOptions::new().latency(latency).output(OutputLength::fixed(10_000));
+    let server = Server::start(options).await.expect("a free port");
+    let mut stream = stream(&server).await;
+    let mut seen = Vec::new();
+    while !seen.windows(6).any(|bytes| bytes == b"data: ") {
+        assert!(stream.read_buf(&mut seen).await.expect("it is open") > 0);
+    }
+    (server, stream)
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_connection_kept_whole() {
+    let server = Server::start(instant()).await.expect("a free port");
+    let answer = rest(stream(&server).await).await;
+    assert!(answer.contains("content-type: text/event-stream"), "{answer}");
+    assert!(answer.contains("data: [DONE]\n\n") && answer.ends_with("0\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_is_noticed_and_its_stream_ends() {
+    let (server, stream) = writing().await;
+    drop(stream);
+    while server.stats().cut_short == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!((1..10_000).contains(&server.stats().output_tokens));
+}
+
+#[tokio::test]
+async fn dropping_the_server_breaks_a_stream() {
+    let (server, stream) = writing().await;
+    drop(server);
+    // It would take minutes if it were written to its end; the bound is for a test that fails.
+    let answer = tokio::time::timeout(Duration::from_secs(60), rest(stream)).await;
+    let answer = answer.expect("the connection breaks");
+    assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_has_no_end_on_the_wire() {
+    let server = Server::start(instant()).await.expect("a free port");
+    server.inject(1, Fault::break_inside(3));
+    let answer = rest(stream(&server).await).await;
+    assert_eq!(answer.matches("data: ").count(), 3, "{answer}");
+    assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
 }

@@ -51,8 +51,13 @@ fn connect_kind(error: &::reqwest::Error) -> TransportErrorKind {
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
     };
+    let is_certificate = |error: &(dyn Error + 'static)| {
+        matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+    };
     if error.is_timeout() {
         TransportErrorKind::Timeout(TimeoutKind::Connect)
+    } else if any(error, is_certificate) {
+        TransportErrorKind::Certificate
     } else if error.is_dns() {
         TransportErrorKind::Dns
     } else if any(error, is_tls) {
@@ -62,11 +67,15 @@ fn connect_kind(error: &::reqwest::Error) -> TransportErrorKind {
     }
 }
 
-/// Whether a server refused the stream unprocessed (RFC 9113 §8.7), or the connection closed
-/// before a byte of the request was written.
+/// Whether a server refused the stream unprocessed (RFC 9113 §8.7), went away in peace before it
+/// (§6.8; a stream that it has taken on fails in another way), or the connection closed before a
+/// byte of the request was written.
 fn was_never_processed(error: &(dyn Error + 'static)) -> bool {
     let refused = error.downcast_ref::<h2::Error>().is_some_and(|error| {
-        error.is_remote() && error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+        let reason = error.reason();
+        error.is_remote()
+            && (error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM)
+                || error.is_go_away() && reason == Some(h2::Reason::NO_ERROR))
     });
     refused || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "the lint's exception for tests leaves out their helpers")]
 
+#[cfg(all(feature = "conformance", feature = "reqwest"))]
+mod conformance;
 mod errors;
 mod headers;
 #[cfg(feature = "mock")]
@@ -11,4 +13,6 @@ mod never_panics;
 mod reqwest;
 mod seam;
 mod sse;
+#[cfg(feature = "reqwest")]
+mod tls;
 mod usage;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use paceline_transport::mock::{Answer, MockTransport};
-use paceline_transport::{ApiKey, Reach, Transport, TransportErrorKind};
+use paceline_transport::{ApiKey, Body, Reach, Transport, TransportErrorKind};
 use tokio::time::Instant;
 
 fn request(path: &str) -> Request<Bytes> {
@@ -142,4 +144,90 @@ async fn nothing_is_recorded_before_the_first_poll() {
 async fn a_number_that_is_no_status_is_a_typed_error() {
     let mock = MockTransport::new().answer(99, "");
     assert_eq!(mock.send(request("/")).await.unwrap_err().kind(), TransportErrorKind::Other);
+}
+
+/// What is left of a body, frame by frame, each with the seconds since `start`.
+async fn frames(body: &mut Body, start: Instant) -> Vec<(u64, String)> {
+    let mut frames = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        let data = frame.into_data().unwrap();
+        frames.push((start.elapsed().as_secs(), String::from_utf8(data.to_vec()).unwrap()));
+    }
+    frames
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_come_at_their_moments_and_not_before_the_head() {
+    let second = Duration::from_secs(1);
+    let answer = Answer::new(200, "head")
+        .delay(5 * second)
+        .piece(second, "a")
+        .piece(2 * second, "")
+        .piece(3 * second, "b");
+    let mock = MockTransport::new().then(answer);
+    let start = Instant::now();
+    let mut body = mock.send(request("/")).await.unwrap().into_body();
+    assert_eq!(start.elapsed(), 5 * second);
+    let came = frames(&mut body, start).await;
+    let expected = [(5, "head"), (6, "a"), (11, "b")].map(|(at, text)| (at, text.to_owned()));
+    assert_eq!(came, expected);
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_finds_what_came_meanwhile_and_delays_nothing() {
+    let second = Duration::from_secs(1);
+    let mock = MockTransport::new().then(Answer::events(second, ["1", "2", "3"]));
+    let start = Instant::now();
+    let answer = mock.send(request("/")).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let came = frames(&mut answer.into_body(), start).await;
+    let expected = [(2, "data: 1\n\n"), (2, "data: 2\n\n"), (3, "data: 3\n\n")];
+    assert_eq!(came, expected.map(|(at, text)| (at, text.to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_pieces_can_break_or_stall_behind_the_last() {
+    let second = Duration::from_secs(1);
+    let mock = MockTransport::new()
+        .then(Answer::events(second, ["1"]).breaks(TransportErrorKind::Reset))
+        .then(Answer::new(200, "half").stalls());
+    let start = Instant::now();
+    let mut body = mock.send(request("/")).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().is_ok());
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.reach()), (TransportErrorKind::Reset, Reach::MaybeSent));
+    assert_eq!(start.elapsed(), second);
+    assert!(body.frame().await.is_none());
+
+    let mut body = mock.send(request("/")).await.unwrap().into_body();
+    let half = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(half, "half");
+    assert!(tokio::time::timeout(3_600 * second, body.frame()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_says_nothing_ever() {
+    let mock =
+        MockTransport::new().then(Answer::silence().header("x", "y").piece(Duration::ZERO, "z"));
+    let day = Duration::from_secs(86_400);
+    assert!(tokio::time::timeout(day, mock.send(request("/"))).await.is_err());
+    assert_eq!(mock.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_no_clock_holds_never_ends() {
+    let mock = MockTransport::new().then(Answer::new(200, "").piece(Duration::MAX, "x"));
+    let body = mock.send(request("/")).await.unwrap().into_body();
+    let day = Duration::from_secs(86_400);
+    assert!(tokio::time::timeout(day, body.collect(9)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_one_piece_says_its_length() {
+    let mock = MockTransport::new().answer(200, "four").answer(204, "");
+    let four = mock.send(request("/")).await.unwrap().into_body();
+    assert_eq!(four.size_hint().exact(), Some(4));
+    assert!(mock.send(request("/")).await.unwrap().into_body().is_end_stream());
 }

@@ -144,7 +144,8 @@ async fn a_body_above_the_cap_is_a_typed_error() {
 async fn a_body_without_end_is_stopped_at_the_cap() {
     let address = raw(async |mut socket| {
         socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
-        while socket.write_all(b"5\r\nhello\r\n").await.is_ok() {}
+        let chunk = format!("2000\r\n{}\r\n", "x".repeat(0x2000));
+        while socket.write_all(chunk.as_bytes()).await.is_ok() {}
     })
     .await;
     let answer = transport().send(post(address)).await.unwrap();

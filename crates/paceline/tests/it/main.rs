@@ -6,10 +6,12 @@ mod blocking;
 mod budgets;
 mod events;
 mod faults;
+mod key;
 mod learned;
 mod money;
 mod outage;
 mod shape;
+mod simulated_streams;
 mod streams;
 #[cfg(feature = "async-openai")]
 mod tower;
