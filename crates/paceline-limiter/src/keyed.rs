@@ -10,23 +10,23 @@ use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use paceline_core::{
-    Actual, Amount, Blocked, Demand, Instant, LimitKey, LimiterId, Receipt, Refusal,
-};
+use paceline_core::{Actual, Demand, Instant, LimiterId, Receipt, Refusal};
 
 use crate::limit::{ChargeRule, Limit};
-use crate::limiter::calls::{Call, Calls, NOT_SENT};
-use crate::limiter::limits::{charge, nanos, undo_all};
-use crate::limiter::{INSTANT, new_ids};
+use crate::limiter::new_ids;
 use crate::snapshot::Snapshot;
-use crate::state::{Charge, End, LimitState, Verdict};
 
+mod calls;
+mod counts;
 mod error;
 pub(crate) mod index;
 mod keys;
+mod pace;
+mod rows;
 
 pub use error::KeyedError;
 
+use counts::Counts;
 use index::Tag;
 use keys::Keys;
 
@@ -48,11 +48,12 @@ type Secret = std::hash::RandomState;
 /// of it is spent, but for what is counted only in flight.
 ///
 /// # Memory
-/// A key takes some 500 bytes for each limit, itself and 40 bytes more, and up to twice that while
-/// there is room to grow; the places of keys that were evicted are kept for others. A rolling window
-/// of its own takes up to 4 KiB more from its first charge on until the key is evicted: 100,000 busy
-/// keys with one window are 450 MB. With [`Pacing::Bucket`](crate::Pacing::Bucket) there is no
-/// window.
+/// A key takes itself and some 40 bytes more. Each limit by [`Pacing::Bucket`](crate::Pacing::Bucket)
+/// takes 32 bytes of it, any other some 500, and up to twice that while there is room to grow; the
+/// places of keys that were evicted are kept for others. A rolling window of its own takes up to
+/// 4 KiB more from its first charge on until the key is evicted: 100,000 busy keys with one window
+/// are 450 MB, with one bucket some 10. A call in flight takes 40 bytes, and for each limit 32 or some
+/// 100 more.
 ///
 /// # Hashing
 /// Keys are hashed by `S`, by default as std does, with a secret drawn at the start, so that nobody
@@ -87,12 +88,8 @@ pub struct KeyedLimiter<K, S = Secret> {
     id: LimiterId,
     hasher: S,
     most_keys: usize,
-    /// The limits of a key that is new.
-    fresh: Vec<LimitState>,
     keys: Keys<K>,
-    /// As many for each place of a key as there are fresh ones; `None` where the place is free.
-    states: Vec<Option<LimitState>>,
-    calls: Calls,
+    counts: Counts,
 }
 
 impl<K: Hash + Eq> KeyedLimiter<K> {
@@ -107,7 +104,7 @@ impl<K: Hash + Eq> KeyedLimiter<K> {
 
 impl<K, S> KeyedLimiter<K, S> {
     /// How many limits each key may have.
-    pub const MAX_LIMITS: usize = 16;
+    pub const MAX_LIMITS: usize = counts::MAX_LIMITS;
     /// How many keys are kept, unless told otherwise.
     pub const DEFAULT_MAX_KEYS: usize = 100_000;
     /// How many keys may be kept: 2^24.
@@ -126,23 +123,15 @@ impl<K, S> KeyedLimiter<K, S> {
     /// asked for. Default: nothing; at most [`Limit::MAX_DELAY`].
     #[must_use]
     pub fn with_staleness(mut self, staleness: Duration) -> Self {
-        let staleness = staleness.min(Limit::MAX_DELAY);
-        for state in &mut self.fresh {
-            *state = LimitState::new(state.limit().clone(), staleness);
-        }
+        self.counts = self.counts.afresh(staleness.min(Limit::MAX_DELAY));
         self
     }
 
     /// The same, where that is more than it reckons with.
     #[cfg(feature = "clock")]
     pub(crate) fn on_clock(self, clock: &impl paceline_core::Clock) -> Self {
-        let known = self.fresh.iter().map(LimitState::staleness).max();
         let staleness = clock.staleness();
-        if known.is_some_and(|known| known < staleness) {
-            self.with_staleness(staleness)
-        } else {
-            self
-        }
+        if self.counts.staleness() < staleness { self.with_staleness(staleness) } else { self }
     }
 
     /// How many keys are kept.
@@ -162,7 +151,7 @@ impl<K, S> KeyedLimiter<K, S> {
 
     /// How many calls of all keys are admitted and not yet settled or cancelled.
     pub fn in_flight(&self) -> usize {
-        self.calls.len()
+        self.counts.in_flight()
     }
 
     /// The same limits, bound and hasher, no key, and receipts by this number, which no other
@@ -177,10 +166,8 @@ impl<K, S> KeyedLimiter<K, S> {
             id,
             hasher: self.hasher.clone(),
             most_keys: self.most_keys,
-            fresh: self.fresh.clone(),
             keys: Keys::new(),
-            states: Vec::new(),
-            calls: Calls::default(),
+            counts: self.counts.afresh(self.counts.staleness()),
         }
     }
 
@@ -194,17 +181,16 @@ impl<K, S> KeyedLimiter<K, S> {
     /// receipt is not outstanding here; so for the others below.
     pub fn sent(&mut self, receipt: Receipt, now: Instant) -> bool {
         let now = self.advance(now);
-        let Some((call, states)) = self.call(receipt) else { return false };
-        call.sent_ns = call.sent_ns.min(now.as_nanos());
-        each_charged(call, states, |state, charge| state.sent(charge, now));
+        let Some(call) = self.call(receipt) else { return false };
+        self.counts.sent(call, now);
         true
     }
 
     /// The answer began: what is counted on arrival has been counted.
     pub fn head_received(&mut self, receipt: Receipt, now: Instant) -> bool {
         let now = self.advance(now);
-        let Some((call, states)) = self.call(receipt) else { return false };
-        each_charged(call, states, |state, charge| state.head_received(charge, now));
+        let Some(call) = self.call(receipt) else { return false };
+        self.counts.head_received(call, now);
         true
     }
 
@@ -212,27 +198,19 @@ impl<K, S> KeyedLimiter<K, S> {
     #[inline]
     pub fn settle(&mut self, receipt: Receipt, actual: &Actual, now: Instant) -> bool {
         let now = self.advance(now);
-        self.end(receipt, |call, states| {
-            let was_sent = call.sent_ns != NOT_SENT;
-            let sent = Instant::from_nanos(if was_sent { call.sent_ns } else { call.admitted_ns });
-            let latest = sent + Duration::from_nanos(call.latest_ns);
-            each_charged(call, states, |state, charge| {
-                if !was_sent {
-                    state.sent(charge, sent);
-                }
-                let actual = state.actual(actual);
-                let over = if actual.is_some() { now } else { now.max(latest) };
-                state.settle(charge, End { actual, over }, now);
-            });
-        })
+        let Some(call) = self.call(receipt) else { return false };
+        self.counts.settle(call, actual, now);
+        self.end(call);
+        true
     }
 
     /// The call certainly never left: everything goes back.
     pub fn cancel_unsent(&mut self, receipt: Receipt, now: Instant) -> bool {
         let now = self.advance(now);
-        self.end(receipt, |call, states| {
-            each_charged(call, states, |state, charge| state.cancel(charge, now));
-        })
+        let Some(call) = self.call(receipt) else { return false };
+        self.counts.cancel(call, now);
+        self.end(call);
+        true
     }
 
     /// Forgets every idle key and frees its memory; returns how many there were. Looks at all
@@ -257,74 +235,37 @@ impl<K, S> KeyedLimiter<K, S> {
         if gone.is_empty() {
             return;
         }
-        let of_each = self.fresh.len() as u32;
-        for call in self.calls.iter() {
-            let first = call.charges().next().map(|charge| charge.limit);
-            let place = first.map(|limit| limit / of_each);
-            if let Some(place) = place.filter(|place| gone.binary_search(place).is_ok()) {
-                (0..of_each).for_each(|limit| call.forget(place * of_each + limit));
-            }
-        }
+        self.counts.forget_calls(&gone);
         gone.into_iter().for_each(|place| self.forget(place));
     }
 
+    #[inline]
     fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         self.now
     }
 
-    fn call(&mut self, receipt: Receipt) -> Option<(&mut Call, &mut [Option<LimitState>])> {
-        if receipt.limiter() != self.id {
-            return None;
+    /// The place of a call.
+    #[inline]
+    fn call(&self, receipt: Receipt) -> Option<u32> {
+        if receipt.limiter() == self.id { self.counts.find(receipt.number()) } else { None }
+    }
+
+    #[inline]
+    fn end(&mut self, call: u32) {
+        if let Some(key) = self.counts.end(call) {
+            *self.keys.in_flight(key) -= 1;
         }
-        Some((self.calls.get(receipt.number())?, &mut self.states))
-    }
-
-    /// Shows a call for the last time. `false` where there is none.
-    #[inline]
-    fn end(
-        &mut self,
-        receipt: Receipt,
-        last: impl FnOnce(&mut Call, &mut [Option<LimitState>]),
-    ) -> bool {
-        if receipt.limiter() != self.id {
-            return false;
-        }
-        let Self { calls, states, keys, fresh, .. } = self;
-        let ended = calls.remove(receipt.number(), |call| {
-            last(call, states);
-            // A call that nothing counted, or whose key is gone, belongs to nobody.
-            if let Some(charge) = call.charges().next() {
-                keys.call_ended(charge.limit / fresh.len() as u32);
-            }
-        });
-        ended.is_some()
-    }
-
-    /// The limits of the key in this place.
-    #[inline]
-    fn states(&mut self, place: u32) -> &mut [Option<LimitState>] {
-        self.beside_fresh(place).1
-    }
-
-    /// The limits as they are of every key, and those of the key in this place. What is the same for
-    /// all is read from the former, which stays in the cache.
-    #[inline]
-    fn beside_fresh(&mut self, place: u32) -> (&[LimitState], &mut [Option<LimitState>]) {
-        let of_each = self.fresh.len();
-        let first = place as usize * of_each;
-        (&self.fresh, &mut self.states[first..first + of_each])
     }
 
     /// Whether the key in this place remembers nothing: a new one would do the same.
     fn is_idle(&mut self, place: u32, now: Instant) -> bool {
-        self.keys.in_flight(place) == 0
-            && self.states(place).iter_mut().flatten().all(|state| state.is_idle(now))
+        *self.keys.in_flight(place) == 0 && self.counts.is_idle(place, now)
     }
 
     fn forget(&mut self, place: u32) {
         self.keys.remove(place);
-        self.states(place).fill_with(|| None);
+        self.counts.forget(place);
     }
 }
 
@@ -338,7 +279,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
         limits: impl IntoIterator<Item = Limit>,
         hasher: S,
     ) -> Result<Self, KeyedError> {
-        let mut fresh: Vec<LimitState> = Vec::new();
+        let mut known: Vec<Limit> = Vec::new();
         for (index, limit) in limits.into_iter().enumerate() {
             if index == Self::MAX_LIMITS {
                 return Err(KeyedError::TooManyLimits { most: Self::MAX_LIMITS });
@@ -351,20 +292,18 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
                 (other.key(), other.dimension(), other.quota().refill())
                     == (limit.key(), limit.dimension(), limit.quota().refill())
             };
-            if fresh.iter().any(|state| is_same(state.limit())) {
+            if known.iter().any(is_same) {
                 return Err(KeyedError::Repeated { index });
             }
-            fresh.push(LimitState::new(limit, Duration::ZERO));
+            known.push(limit);
         }
         Ok(Self {
             now: Instant::ORIGIN,
             id: LimiterId::new(new_ids(1)),
             hasher,
             most_keys: Self::DEFAULT_MAX_KEYS,
-            fresh,
             keys: Keys::new(),
-            states: Vec::new(),
-            calls: Calls::default(),
+            counts: Counts::new(known, Duration::ZERO),
         })
     }
 
@@ -406,9 +345,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
             Some(place) => place,
             None => self.insert(tag, key, now)?,
         };
-        match self.admit(place, demand, now) {
-            Some(receipt) => Ok(receipt),
-            None => Err(self.refusal(place, demand, now)),
+        match self.counts.admit(place, self.keys.in_flight(place), demand, now) {
+            Some(number) => Ok(Receipt::new(self.id, number)),
+            None => Err(self.counts.refusal(place, demand, now)),
         }
     }
 
@@ -432,38 +371,12 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
         let place = self.keys.find(tag, key)?;
         Some(Snapshot {
             at: now,
-            limits: self.states(place).iter_mut().flatten().map(|s| s.snapshot(now)).collect(),
+            limits: self.counts.snapshot(place, now),
             pauses: Vec::new(),
             waiting: 0,
             blocked: None,
-            in_flight: self.keys.in_flight(place) as usize,
+            in_flight: *self.keys.in_flight(place) as usize,
         })
-    }
-
-    /// Charges a demand to the limits of a key where all of them admit it. `None`, and nothing has
-    /// changed, where one does not or too many calls are in flight.
-    #[inline]
-    fn admit(&mut self, place: u32, demand: &Demand, now: Instant) -> Option<Receipt> {
-        let Self { id, states, fresh, keys, calls, .. } = self;
-        let mut opening = calls.open()?;
-        let call = opening.call();
-        let first = place * fresh.len() as u32;
-        let own = &mut states[first as usize..][..fresh.len()];
-        // What is the same for all keys is asked of the fresh ones, which are in the cache.
-        let fits = (first..).zip(fresh.iter().zip(own)).all(|(limit, (fresh, state))| {
-            !is_counted(fresh, demand)
-                || state.as_mut().is_none_or(|state| charge(state, limit, call, demand, now))
-        });
-        if !fits {
-            undo_all(states, call);
-            return None;
-        }
-        if call.charges().next().is_some() {
-            keys.call_began(place);
-        }
-        call.admitted_ns = now.as_nanos();
-        call.latest_ns = demand.completion().map_or(0, |range| nanos(range.latest()));
-        Some(Receipt::new(*id, opening.take()))
     }
 
     #[cold]
@@ -480,45 +393,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
             self.forget(looked.ok_or(FULL)?);
         }
         let place = self.keys.insert(tag, key.to_owned());
-        let end = (place as usize + 1) * self.fresh.len();
-        if self.states.len() < end {
-            self.states.resize_with(end, || None);
-        }
-        let first = end - self.fresh.len();
-        for (state, fresh) in self.states[first..end].iter_mut().zip(&self.fresh) {
-            *state = Some(fresh.clone());
-        }
+        self.counts.begin(place);
         Ok(place)
-    }
-
-    /// Why the demand was not admitted just now.
-    #[cold]
-    fn refusal(&mut self, place: u32, demand: &Demand, now: Instant) -> Refusal {
-        // Where every limit admits it, too many calls are in flight.
-        let mut blocked = Blocked::new(None, None);
-        let (fresh, states) = self.beside_fresh(place);
-        for (fresh, state) in fresh.iter().zip(states) {
-            let Some(amount) = asked(fresh, demand) else { continue };
-            let Some(state) = state else { continue };
-            let asked = amount.upper_amount();
-            match state.verdict(amount, demand, now) {
-                Verdict::Fits => {}
-                Verdict::Never => return Refusal::Never { by: state.named(), asked },
-                Verdict::Exhausted => {
-                    let spent = state.spent();
-                    return Refusal::Exhausted { by: state.named(), spent, asked };
-                }
-                Verdict::NotUntil(until) => {
-                    let until = until.map(|at| at.max(now + INSTANT));
-                    // Not known is later than any moment.
-                    let rank = |until: Option<Instant>| (until.is_none(), until);
-                    if blocked.by.is_none() || rank(until) > rank(blocked.until) {
-                        blocked = Blocked::new(Some(state.named()), until);
-                    }
-                }
-            }
-        }
-        Refusal::NotUntil(blocked)
     }
 }
 
@@ -532,47 +408,8 @@ impl<K, S> fmt::Debug for KeyedLimiter<K, S> {
     }
 }
 
-/// What a demand asks of a limit, if that counts it.
-#[inline]
-fn asked(state: &LimitState, demand: &Demand) -> Option<Amount> {
-    if is_counted(state, demand) { state.asked(demand) } else { None }
-}
-
-/// Whether a limit of this key counts a demand.
-#[inline]
-fn is_counted(state: &LimitState, demand: &Demand) -> bool {
-    let key = state.limit().key();
-    *key == LimitKey::All || demand.is_counted_by(key)
-}
-
-/// Every limit that a call is charged to.
-#[inline]
-fn each_charged(
-    call: &mut Call,
-    states: &mut [Option<LimitState>],
-    mut edit: impl FnMut(&mut LimitState, &mut Charge),
-) {
-    for charge in call.charges() {
-        if let Some(Some(state)) = states.get_mut(charge.limit as usize) {
-            edit(state, charge);
-        }
-    }
-}
-
 /// How many places are looked at for one that is idle.
 const STEPS: usize = 32;
 
 /// A new key that found no place.
 const FULL: Refusal = Refusal::Unavailable { reason: "as many keys as are kept are in use" };
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_takes_no_more_than_is_said() {
-        const { assert!(size_of::<Option<LimitState>>() <= 512) };
-        // Of the index, four thirds to eight thirds of eight bytes.
-        const { assert!(Keys::<()>::PLACE + 8 * 8 / 3 <= 40) };
-    }
-}

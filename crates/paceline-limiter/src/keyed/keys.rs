@@ -94,17 +94,9 @@ impl<K> Keys<K> {
         (0..).zip(&self.places).filter_map(|(place, kept)| Some((place, kept.key.as_ref()?)))
     }
 
-    pub(super) fn in_flight(&self, place: u32) -> u32 {
-        self.places[place as usize].in_flight
-    }
-
+    /// How many calls of the key in a place are in flight.
     #[inline]
-    pub(super) fn call_began(&mut self, place: u32) {
-        self.places[place as usize].in_flight += 1;
-    }
-
-    #[inline]
-    pub(super) fn call_ended(&mut self, place: u32) {
-        self.places[place as usize].in_flight -= 1;
+    pub(super) fn in_flight(&mut self, place: u32) -> &mut u32 {
+        &mut self.places[place as usize].in_flight
     }
 }
