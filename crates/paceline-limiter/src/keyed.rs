@@ -199,8 +199,8 @@ impl<K, S> KeyedLimiter<K, S> {
     pub fn settle(&mut self, receipt: Receipt, actual: &Actual, now: Instant) -> bool {
         let now = self.advance(now);
         let Some(call) = self.call(receipt) else { return false };
-        self.counts.settle(call, actual, now);
-        self.end(call);
+        let own = self.keys.own(self.counts.key(call));
+        self.counts.settle(call, own, actual, now);
         true
     }
 
@@ -208,8 +208,8 @@ impl<K, S> KeyedLimiter<K, S> {
     pub fn cancel_unsent(&mut self, receipt: Receipt, now: Instant) -> bool {
         let now = self.advance(now);
         let Some(call) = self.call(receipt) else { return false };
-        self.counts.cancel(call, now);
-        self.end(call);
+        let own = self.keys.own(self.counts.key(call));
+        self.counts.cancel(call, own, now);
         true
     }
 
@@ -251,16 +251,9 @@ impl<K, S> KeyedLimiter<K, S> {
         if receipt.limiter() == self.id { self.counts.find(receipt.number()) } else { None }
     }
 
-    #[inline]
-    fn end(&mut self, call: u32) {
-        if let Some(key) = self.counts.end(call) {
-            *self.keys.in_flight(key) -= 1;
-        }
-    }
-
     /// Whether the key in this place remembers nothing: a new one would do the same.
     fn is_idle(&mut self, place: u32, now: Instant) -> bool {
-        *self.keys.in_flight(place) == 0 && self.counts.is_idle(place, now)
+        self.counts.is_idle(place, &self.keys.own(place), now)
     }
 
     fn forget(&mut self, place: u32) {
@@ -312,7 +305,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
     /// # Errors
     /// [`Refusal`]; nothing has changed then. [`Refusal::Unavailable`] where the key is new and no
     /// place was found for it.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire<Q>(
         &mut self,
         key: &Q,
@@ -324,18 +317,22 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let (tag, _) = Tag::of(self.hasher.hash_one(key));
-        self.try_acquire_tagged(tag, key, demand, now)
+        match self.admit(tag, key, demand, now) {
+            Some(receipt) => Ok(receipt),
+            None => Err(self.refused(tag, key, demand)),
+        }
     }
 
-    /// The same where the hash is known.
+    /// Admits a demand of the key of this hash, if it has a place or finds one, and all its limits
+    /// admit it. It says nothing of why not: a receipt alone fits into registers.
     #[inline]
-    pub(crate) fn try_acquire_tagged<Q>(
+    pub(crate) fn admit<Q>(
         &mut self,
         tag: Tag,
         key: &Q,
         demand: &Demand,
         now: Instant,
-    ) -> Result<Receipt, Refusal>
+    ) -> Option<Receipt>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -345,9 +342,20 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
             Some(place) => place,
             None => self.insert(tag, key, now)?,
         };
-        match self.counts.admit(place, self.keys.in_flight(place), demand, now) {
-            Some(number) => Ok(Receipt::new(self.id, number)),
-            None => Err(self.counts.refusal(place, demand, now)),
+        let number = self.counts.admit(place, self.keys.own(place), demand, now)?;
+        Some(Receipt::new(self.id, number))
+    }
+
+    /// Why a demand was not admitted just now.
+    #[cold]
+    pub(crate) fn refused<Q>(&mut self, tag: Tag, key: &Q, demand: &Demand) -> Refusal
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        match self.keys.find(tag, key) {
+            Some(place) => self.counts.refusal(place, &self.keys.own(place), demand, self.now),
+            None => FULL,
         }
     }
 
@@ -369,18 +377,20 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
     {
         let now = self.advance(now);
         let place = self.keys.find(tag, key)?;
+        let own = self.keys.own(place);
         Some(Snapshot {
             at: now,
-            limits: self.counts.snapshot(place, now),
+            limits: self.counts.snapshot(place, &own, now),
             pauses: Vec::new(),
             waiting: 0,
             blocked: None,
-            in_flight: *self.keys.in_flight(place) as usize,
+            in_flight: *own.in_flight as usize,
         })
     }
 
+    /// Gives a place to a key that has none; `None` where none was found.
     #[cold]
-    fn insert<Q>(&mut self, tag: Tag, key: &Q, now: Instant) -> Result<u32, Refusal>
+    fn insert<Q>(&mut self, tag: Tag, key: &Q, now: Instant) -> Option<u32>
     where
         K: Borrow<Q>,
         Q: ToOwned<Owned = K> + ?Sized,
@@ -390,11 +400,11 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
                 let place = self.keys.next_place()?;
                 self.is_idle(place, now).then_some(place)
             });
-            self.forget(looked.ok_or(FULL)?);
+            self.forget(looked?);
         }
         let place = self.keys.insert(tag, key.to_owned());
         self.counts.begin(place);
-        Ok(place)
+        Some(place)
     }
 }
 

@@ -1,21 +1,23 @@
 //! Calls of every key that were admitted and are not settled, each found by its receipt's number.
 //!
-//! As [the limiter's own](crate::limiter::calls), but that every key has the same limits: a call has
-//! a row for each kind of them, and is as small as they let it. Invariant: a number finds the call it
+//! As [the limiter's own](crate::limiter::calls), but that every key has the same limits: what the
+//! first pacer charged lies with the call, in one cache line, and a row for each kind of the others
+//! beside it. Invariant: a number finds the call it
 //! was given to or none: a place is used again, but its number is another.
+
+use paceline_core::Instant;
 
 use super::pace::Paced;
 use super::rows::Rows;
-use crate::limiter::calls::NOT_SENT;
 use crate::state::Charge;
 
 /// The calls, in places that are used again.
 #[derive(Debug)]
 pub(super) struct Calls {
     places: Vec<Call>,
-    /// What each call was charged by the limits of which only the pacer counts.
-    pub(super) paced: Rows<Paced>,
-    /// What it was charged by the others.
+    /// What each call was charged by the pacers behind the first.
+    pub(super) more: Rows<Paced>,
+    /// What it was charged by the limits that count by more than a pacer.
     pub(super) charges: Rows<Charge>,
     /// The first free place, which knows the next one; [`NO_PLACE`] where all are taken.
     free: u32,
@@ -23,27 +25,30 @@ pub(super) struct Calls {
 }
 
 /// One admitted call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
 pub(super) struct Call {
+    /// What the first pacer charged it.
+    pub(super) first: Paced,
     /// Which use of this place it is; with [`FREE`] while there is no call in it.
     turn: u64,
-    /// When it was admitted, and when it left; [`NOT_SENT`] before that.
-    pub(super) admitted_ns: u64,
-    pub(super) sent_ns: u64,
+    /// When it left; before that, when it was admitted.
+    pub(super) left_ns: u64,
     /// By when it is over, counted from its sending.
     pub(super) latest_ns: u64,
     /// The place of its key; of a free place: the next one.
     pub(super) key: u32,
     /// The limits that it was charged to, a bit each; none where nothing counted it, or its key is
     /// gone.
-    pub(super) charged: u32,
+    pub(super) charged: u16,
+    pub(super) was_sent: bool,
 }
 
 impl Call {
-    /// A call of the key in this place that has not been sent.
+    /// A call of the key in this place that is admitted now.
     #[inline]
-    pub(super) const fn new(key: u32, charged: u32, admitted_ns: u64, latest_ns: u64) -> Self {
-        Self { turn: 0, admitted_ns, sent_ns: NOT_SENT, latest_ns, key, charged }
+    pub(super) fn new(key: u32, now: Instant) -> Self {
+        Self { key, left_ns: now.as_nanos(), ..Self::default() }
     }
 }
 
@@ -51,19 +56,19 @@ impl Calls {
     /// How many there may be at once.
     pub(super) const MOST: usize = 1 << PLACE_BITS;
 
-    /// No call, of which each can be charged to so many limits of either kind.
-    pub(super) const fn new(paced: usize, others: usize) -> Self {
+    /// No call, of which each can be charged to so many pacers behind the first, and so many other
+    /// limits.
+    pub(super) const fn new(more: usize, others: usize) -> Self {
         Self {
             places: Vec::new(),
-            paced: Rows::new(paced),
+            more: Rows::new(more),
             charges: Rows::new(others),
             free: NO_PLACE,
             taken: 0,
         }
     }
 
-    /// A free place, in which a call can be written down; `None` where there are too many. It stays
-    /// free until it is taken.
+    /// A free place; `None` where there are too many calls. It stays free until it is taken.
     #[inline]
     pub(super) fn open(&mut self) -> Option<u32> {
         if self.free == NO_PLACE {
@@ -72,7 +77,7 @@ impl Calls {
         Some(self.free).filter(|place| *place != NO_PLACE)
     }
 
-    /// The call in the place that is open is admitted: what it is found by from now on.
+    /// This call, which is admitted, takes the place that is open: what it is found by from now on.
     #[inline]
     pub(super) fn take(&mut self, place: u32, call: Call) -> u64 {
         let own = &mut self.places[place as usize];
@@ -119,8 +124,8 @@ impl Calls {
     fn grow(&mut self) {
         if self.places.len() < Self::MOST {
             self.free = self.places.len() as u32;
-            self.places.push(Call { turn: FREE, key: NO_PLACE, ..Call::new(0, 0, 0, 0) });
-            self.paced.reach(self.free, Paced::default);
+            self.places.push(Call { turn: FREE, key: NO_PLACE, ..Call::default() });
+            self.more.reach(self.free, Paced::default);
             self.charges.reach(self.free, Charge::default);
         }
     }
@@ -144,7 +149,7 @@ mod tests {
 
     fn begin(calls: &mut Calls, key: u32) -> u64 {
         let place = calls.open().expect("room");
-        calls.take(place, Call::new(key, 1, 0, 0))
+        calls.take(place, Call { key, charged: 1, ..Call::default() })
     }
 
     fn end(calls: &mut Calls, number: u64) {
@@ -164,7 +169,7 @@ mod tests {
         let keys: Vec<u32> = calls.iter().map(|call| call.key).collect();
         assert_eq!((keys, calls.len()), (vec![9, 8], 2));
         let place = calls.find(three).expect("it is there");
-        assert_eq!((calls.at(place).key, calls.at(place).sent_ns), (9, NOT_SENT));
+        assert_eq!((calls.at(place).key, calls.at(place).charged), (9, 1));
     }
 
     #[test]
@@ -188,6 +193,6 @@ mod tests {
         assert_eq!((calls.places.len(), calls.free), (5, NO_PLACE));
         assert!(again.iter().all(|number| !numbers.contains(number)));
         let place = calls.find(again[0]).expect("it is there");
-        assert_eq!((calls.paced.of(place).len(), calls.charges.of(place).len()), (2, 1));
+        assert_eq!((calls.more.of(place).len(), calls.charges.of(place).len()), (2, 1));
     }
 }

@@ -1,18 +1,20 @@
 //! What every key has of each limit, and the calls charged to it: one decision over all of them.
 //!
-//! It knows no keys, only the places they are in. What is the same for every key stands once.
+//! It knows no keys, only the places they are in. What is the same for every key stands once; of the
+//! first pacer, a key's part lies with the key and a call's with the call.
 //! Invariant: a demand is charged to every limit that counts it or to none.
 
+use std::iter;
 use std::time::Duration;
 
 use paceline_core::{Actual, Amount, Blocked, Demand, Instant, LimitKey, Refusal};
 
 use super::calls::{Call, Calls};
+use super::keys::Own;
 use super::pace::{Arrival, Pace, Paced};
 use super::rows::Rows;
 use crate::limit::Limit;
 use crate::limiter::INSTANT;
-use crate::limiter::calls::NOT_SENT;
 use crate::limiter::limits::nanos;
 use crate::snapshot::LimitSnapshot;
 use crate::state::{Charge, End, LimitState, Verdict};
@@ -21,8 +23,8 @@ use crate::state::{Charge, End, LimitState, Verdict};
 #[derive(Debug)]
 pub(super) struct Counts {
     paces: Vec<Pace>,
-    /// A row for each key, beside the paces.
-    arrivals: Rows<Arrival>,
+    /// A row for each key, beside the paces behind the first.
+    more: Rows<Arrival>,
     calls: Calls,
     /// The limits that count by more than a pacer, as a new key has them.
     fresh: Vec<LimitState>,
@@ -61,9 +63,9 @@ impl Counts {
             stated.push((state, kind));
         }
         Self {
-            arrivals: Rows::new(paces.len()),
+            more: Rows::new(paces.len().saturating_sub(1)),
             states: Rows::new(fresh.len()),
-            calls: Calls::new(paces.len(), fresh.len()),
+            calls: Calls::new(paces.len().saturating_sub(1), fresh.len()),
             paces,
             fresh,
             stated,
@@ -88,8 +90,8 @@ impl Counts {
 
     /// A key comes to this place.
     pub(super) fn begin(&mut self, key: u32) {
-        self.arrivals.reach(key, Arrival::default);
-        self.arrivals.of(key).fill(Arrival::default());
+        self.more.reach(key, Arrival::default);
+        self.more.of(key).fill(Arrival::default());
         self.states.reach(key, || None);
         for (state, fresh) in self.states.of(key).iter_mut().zip(&self.fresh) {
             *state = Some(fresh.clone());
@@ -108,57 +110,82 @@ impl Counts {
         }
     }
 
-    /// Whether a key that has no call in flight remembers nothing: a new one would do the same.
-    pub(super) fn is_idle(&mut self, key: u32, now: Instant) -> bool {
-        let mut paced = self.paces.iter().zip(self.arrivals.of(key));
-        paced.all(|(pace, own)| pace.is_idle(own, now))
+    /// Whether a key remembers nothing: a new one would do the same.
+    pub(super) fn is_idle(&mut self, key: u32, own: &Own<'_>, now: Instant) -> bool {
+        let arrivals = iter::once(&*own.first).chain(&*self.more.of(key));
+        *own.in_flight == 0
+            && self.paces.iter().zip(arrivals).all(|(pace, arrival)| pace.is_idle(arrival, now))
             && self.states.of(key).iter_mut().flatten().all(|state| state.is_idle(now))
     }
 
     /// Charges a demand to the limits of a key where all of them admit it, and counts it among
-    /// those of the key that are in flight if any of them does count it. `None`, and nothing has
+    /// those of the key that are in flight if any of them counts it. `None`, and nothing has
     /// changed, where one does not admit it or too many calls are in flight.
-    ///
-    /// What it returns fits into registers.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn admit(
         &mut self,
         key: u32,
-        in_flight: &mut u32,
+        own: Own<'_>,
         demand: &Demand,
         now: Instant,
     ) -> Option<u64> {
         let place = self.calls.open()?;
-        let own = self.arrivals.of(key);
+        let mut call = Call::new(key, now);
         // A pacer is only charged once everybody has said yes: it need not remember what was before.
-        let fit =
-            self.paces.iter().zip(&*own).all(|(pace, own)| {
-                pace.asked(demand).is_none_or(|amount| pace.fits(own, amount, now))
-            });
+        let (mut asked, mut others) = (None, !self.fresh.is_empty());
+        if let Some(pace) = self.paces.first() {
+            asked = pace.asked(demand);
+            if asked.is_some_and(|amount| !pace.fits(own.first, amount, now)) {
+                return None;
+            }
+            others |= self.paces.len() > 1;
+        }
+        if others {
+            call.charged = self.charge_others(key, place, demand, now)?;
+        }
+        if let (Some(pace), Some(amount)) = (self.paces.first(), asked) {
+            call.first = pace.charge(own.first, amount, now);
+            call.charged |= 1;
+        }
+        *own.in_flight += u32::from(call.charged != 0);
+        call.latest_ns = demand.completion().map_or(0, |range| nanos(range.latest()));
+        Some(self.calls.take(place, call))
+    }
+
+    /// Charges a demand to all limits but the first pacer, where all of them admit it; says which
+    /// ones did. `None`, and nothing has changed, where one does not admit it.
+    #[inline(never)]
+    fn charge_others(
+        &mut self,
+        key: u32,
+        place: u32,
+        demand: &Demand,
+        now: Instant,
+    ) -> Option<u16> {
+        let mut behind = self.paces.iter().skip(1).zip(&*self.more.of(key));
+        let fit = behind.all(|(pace, arrival)| {
+            pace.asked(demand).is_none_or(|amount| pace.fits(arrival, amount, now))
+        });
         if !fit {
             return None;
         }
-        let mut charged = 0;
-        if !self.fresh.is_empty() {
-            charged = self.charge_whole(key, place, demand, now)?;
-        }
-        let own = self.arrivals.of(key).iter_mut().zip(self.calls.paced.of(place));
-        for (bit, (pace, (own, paced))) in (0..).zip(self.paces.iter().zip(own)) {
+        let mut charged = self.charge_whole(key, place, demand, now)?;
+        let Self { paces, more, calls, .. } = self;
+        let parts = more.of(key).iter_mut().zip(calls.more.of(place));
+        for (index, (pace, (arrival, paced))) in paces.iter().skip(1).zip(parts).enumerate() {
             if let Some(amount) = pace.asked(demand) {
-                pace.charge(own, amount, now, paced);
-                charged |= 1 << bit;
+                *paced = pace.charge(arrival, amount, now);
+                charged |= 2 << index;
             }
         }
-        *in_flight += u32::from(charged != 0);
-        let latest_ns = demand.completion().map_or(0, |range| nanos(range.latest()));
-        Some(self.calls.take(place, Call::new(key, charged, now.as_nanos(), latest_ns)))
+        Some(charged)
     }
 
     /// Charges a demand to the limits that count by more than a pacer; says which ones. `None`, and
     /// nothing has changed, where one does not admit it.
-    fn charge_whole(&mut self, key: u32, place: u32, demand: &Demand, now: Instant) -> Option<u32> {
+    fn charge_whole(&mut self, key: u32, place: u32, demand: &Demand, now: Instant) -> Option<u16> {
         let (states, charges) = (self.states.of(key), self.calls.charges.of(place));
-        let mut charged = 0;
+        let mut charged = 0_u16;
         for (index, fresh) in self.fresh.iter().enumerate() {
             // What is the same for all keys is asked of the fresh ones, which are in the cache.
             let Some(amount) = asked(fresh, demand) else { continue };
@@ -178,10 +205,18 @@ impl Counts {
         self.calls.find(number)
     }
 
+    /// The place of the key that a call is charged to.
+    #[inline]
+    pub(super) fn key(&mut self, call: u32) -> u32 {
+        self.calls.at(call).key
+    }
+
     /// The call is about to leave.
     pub(super) fn sent(&mut self, place: u32, now: Instant) {
         let call = self.calls.at(place);
-        call.sent_ns = call.sent_ns.min(now.as_nanos());
+        if !call.was_sent {
+            (call.was_sent, call.left_ns) = (true, now.as_nanos());
+        }
         self.each_whole(place, |state, charge| state.sent(charge, now));
     }
 
@@ -190,53 +225,62 @@ impl Counts {
         self.each_whole(place, |state, charge| state.head_received(charge, now));
     }
 
-    /// The call used so much.
+    /// The call is over, and used so much.
     #[inline]
-    pub(super) fn settle(&mut self, place: u32, actual: &Actual, now: Instant) {
-        self.each_pace(place, |pace, own, paced| {
+    pub(super) fn settle(&mut self, place: u32, own: Own<'_>, actual: &Actual, now: Instant) {
+        let Call { was_sent, left_ns, latest_ns, .. } = *self.calls.at(place);
+        let left = Instant::from_nanos(left_ns);
+        let latest = left + Duration::from_nanos(latest_ns);
+        self.each_pace(place, own.first, |pace, arrival, paced| {
             if let Some(actual) = pace.actual(actual) {
-                pace.settle(own, paced, actual, now);
+                pace.settle(arrival, paced, actual, now);
             }
         });
-        let call = *self.calls.at(place);
-        let was_sent = call.sent_ns != NOT_SENT;
-        let sent = Instant::from_nanos(if was_sent { call.sent_ns } else { call.admitted_ns });
-        let latest = sent + Duration::from_nanos(call.latest_ns);
         self.each_whole(place, |state, charge| {
             if !was_sent {
-                state.sent(charge, sent);
+                state.sent(charge, left);
             }
             let actual = state.actual(actual);
             let over = if actual.is_some() { now } else { now.max(latest) };
             state.settle(charge, End { actual, over }, now);
         });
+        self.end(place, own);
     }
 
-    /// The call never left.
-    pub(super) fn cancel(&mut self, place: u32, now: Instant) {
-        self.each_pace(place, |pace, own, paced| pace.settle(own, paced, 0, now));
+    /// The call is over, and never left.
+    pub(super) fn cancel(&mut self, place: u32, own: Own<'_>, now: Instant) {
+        self.each_pace(place, own.first, |pace, arrival, paced| {
+            pace.settle(arrival, paced, 0, now);
+        });
         self.each_whole(place, |state, charge| state.cancel(charge, now));
+        self.end(place, own);
     }
 
-    /// The call in this place is over; returns the key that has one less in flight. Of a call that
-    /// nothing counted, or whose key is gone, there is none.
+    /// The call in this place is over. One that nothing counted, or whose key is gone, is nobody's.
     #[inline]
-    pub(super) fn end(&mut self, place: u32) -> Option<u32> {
-        let Call { key, charged, .. } = *self.calls.at(place);
+    fn end(&mut self, place: u32, own: Own<'_>) {
+        *own.in_flight -= u32::from(self.calls.at(place).charged != 0);
         self.calls.end(place);
-        (charged != 0).then_some(key)
     }
 
     /// Why a demand was not admitted just now.
-    pub(super) fn refusal(&mut self, key: u32, demand: &Demand, now: Instant) -> Refusal {
+    pub(super) fn refusal(
+        &mut self,
+        key: u32,
+        own: &Own<'_>,
+        demand: &Demand,
+        now: Instant,
+    ) -> Refusal {
         // Where every limit admits it, too many calls are in flight.
         let mut blocked = Blocked::new(None, None);
-        let (own, states) = (self.arrivals.of(key), self.states.of(key));
-        for (stated, kind) in &self.stated {
+        let Self { paces, more, states, stated, .. } = self;
+        let (arrivals, states) =
+            (Arrivals { first: own.first, more: more.of(key) }, states.of(key));
+        for (stated, kind) in stated {
             let Some(amount) = asked(stated, demand) else { continue };
             let upper = amount.upper_amount();
             let (verdict, spent) = match *kind {
-                Kind::Pace(index) => (self.paces[index].verdict(&own[index], amount, now), 0),
+                Kind::Pace(index) => (paces[index].verdict(arrivals.of(index), amount, now), 0),
                 Kind::Whole(index) => match &mut states[index] {
                     Some(state) => (state.verdict(amount, demand, now), state.spent()),
                     None => continue,
@@ -262,11 +306,14 @@ impl Counts {
     }
 
     /// Every limit of a key, in the order in which they were stated.
-    pub(super) fn snapshot(&mut self, key: u32, now: Instant) -> Vec<LimitSnapshot> {
-        let Self { paces, arrivals, states, stated, .. } = self;
-        let (own, states) = (arrivals.of(key), states.of(key));
+    pub(super) fn snapshot(&mut self, key: u32, own: &Own<'_>, now: Instant) -> Vec<LimitSnapshot> {
+        let Self { paces, more, states, stated, .. } = self;
+        let (arrivals, states) =
+            (Arrivals { first: own.first, more: more.of(key) }, states.of(key));
         let show = |(stated, kind): &mut (LimitState, Kind)| match *kind {
-            Kind::Pace(index) => Some(paces[index].show(&own[index], stated.snapshot(now), now)),
+            Kind::Pace(index) => {
+                Some(paces[index].show(arrivals.of(index), stated.snapshot(now), now))
+            }
             Kind::Whole(index) => states[index].as_mut().map(|state| state.snapshot(now)),
         };
         stated.iter_mut().filter_map(show).collect()
@@ -274,15 +321,19 @@ impl Counts {
 
     /// What each limit that counts by its pacer alone charged a call.
     #[inline]
-    fn each_pace(&mut self, place: u32, mut edit: impl FnMut(&Pace, &mut Arrival, &Paced)) {
-        let Call { key, charged, .. } = *self.calls.at(place);
-        if charged & PACES == 0 {
-            return;
-        }
-        let own = self.arrivals.of(key).iter_mut().zip(self.calls.paced.of(place));
-        for (index, (pace, (own, paced))) in self.paces.iter().zip(own).enumerate() {
-            if charged & 1 << index != 0 {
-                edit(pace, own, paced);
+    fn each_pace(
+        &mut self,
+        place: u32,
+        first: &mut Arrival,
+        mut edit: impl FnMut(&Pace, &mut Arrival, &Paced),
+    ) {
+        let Self { paces, more, calls, .. } = self;
+        let call = *calls.at(place);
+        let arrivals = iter::once(first).chain(more.of(call.key));
+        let paced = iter::once(&call.first).chain(&*calls.more.of(place));
+        for (index, (pace, (arrival, paced))) in paces.iter().zip(arrivals.zip(paced)).enumerate() {
+            if call.charged & 1 << index != 0 {
+                edit(pace, arrival, paced);
             }
         }
     }
@@ -290,10 +341,10 @@ impl Counts {
     /// What each other limit charged a call.
     #[inline]
     fn each_whole(&mut self, place: u32, mut edit: impl FnMut(&mut LimitState, &mut Charge)) {
-        let Call { key, charged, .. } = *self.calls.at(place);
-        if charged & !PACES == 0 {
+        if self.fresh.is_empty() {
             return;
         }
+        let Call { key, charged, .. } = *self.calls.at(place);
         let charges = self.calls.charges.of(place);
         for (index, (state, charge)) in self.states.of(key).iter_mut().zip(charges).enumerate() {
             if let (Some(state), true) = (state, charged & bit(index) != 0) {
@@ -303,9 +354,21 @@ impl Counts {
     }
 }
 
+/// A key's parts of all paces.
+struct Arrivals<'a> {
+    first: &'a Arrival,
+    more: &'a [Arrival],
+}
+
+impl Arrivals<'_> {
+    fn of(&self, pace: usize) -> &Arrival {
+        pace.checked_sub(1).map_or(self.first, |index| &self.more[index])
+    }
+}
+
 /// Takes back what a call was charged that is not admitted after all.
 #[cold]
-fn undo(states: &mut [Option<LimitState>], charges: &[Charge], charged: u32) {
+fn undo(states: &mut [Option<LimitState>], charges: &[Charge], charged: u16) {
     for (index, (state, charge)) in states.iter_mut().zip(charges).enumerate() {
         if let (Some(state), true) = (state, charged & bit(index) != 0) {
             state.undo(charge);
@@ -321,16 +384,14 @@ fn asked(state: &LimitState, demand: &Demand) -> Option<Amount> {
     if counts { state.asked(demand) } else { None }
 }
 
-/// The bits of those limits of a call that count by their pacer alone; the others follow.
-const PACES: u32 = (1 << MAX_LIMITS) - 1;
-
-/// The bit of another limit.
+/// The bit of a limit that counts by more than its pacer: from the last on, as those of the paces go
+/// from the first on. There are no more limits than bits.
 #[inline]
-const fn bit(index: usize) -> u32 {
-    1 << (MAX_LIMITS + index)
+const fn bit(index: usize) -> u16 {
+    1 << (MAX_LIMITS - 1 - index)
 }
 
-/// How many limits each key may have: of either kind, there are bits for so many.
+/// How many limits each key may have.
 pub(super) const MAX_LIMITS: usize = 16;
 
 #[cfg(test)]
@@ -340,15 +401,15 @@ mod tests {
 
     #[test]
     fn a_key_takes_no_more_than_is_said() {
-        const { assert!(size_of::<Arrival>() == 32) };
         const { assert!(size_of::<Option<LimitState>>() <= 512) };
-        // Of the index, four thirds to eight thirds of eight bytes.
-        const { assert!(Keys::<()>::PLACE + 8 * 8 / 3 <= 40) };
+        // The place of a key; of the index, four thirds to eight thirds of eight bytes.
+        const { assert!(Keys::<String>::PLACE == 64 && 8 * 8 / 3 <= 24) };
+        const { assert!(size_of::<Arrival>() == 32) };
     }
 
     #[test]
     fn a_call_takes_no_more_than_is_said() {
-        const { assert!(size_of::<Call>() == 40) };
+        const { assert!(size_of::<Call>() == 64) };
         const { assert!(size_of::<Paced>() == 32 && size_of::<Charge>() <= 112) };
     }
 }

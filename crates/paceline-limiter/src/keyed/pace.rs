@@ -95,18 +95,12 @@ impl Pace {
         amount.upper_amount() <= self.most && own.at + cost <= self.time(now) + self.early
     }
 
-    /// Charges `amount`, fitting or not, and writes down what it did.
+    /// Charges `amount`, fitting or not, and says what it did.
     #[inline]
-    pub(super) fn charge(
-        &self,
-        own: &mut Arrival,
-        amount: Amount,
-        now: Instant,
-        paced: &mut Paced,
-    ) {
+    pub(super) fn charge(&self, own: &mut Arrival, amount: Amount, now: Instant) -> Paced {
         let amount = amount.expected_amount();
         self.add(own, amount, now);
-        *paced = Paced { mark: own.at.wrapping_add(own.refunded), amount };
+        Paced { mark: own.at.wrapping_add(own.refunded), amount }
     }
 
     /// Corrects a charge to what was used: gives back what time has not given back already, or
@@ -247,7 +241,7 @@ mod tests {
                     pacer.settle(&theirs, units, at);
                     pace.settle(&mut own, &ours, units, at);
                 } else if units <= amount {
-                    let (asked, mut ours) = (Amount::exact(units), Paced::default());
+                    let asked = Amount::exact(units);
                     let conforms = pacer.conforms(units, at);
                     prop_assert_eq!(pace.fits(&own, asked, at), conforms);
                     let until = pacer.conforms_at(units);
@@ -255,8 +249,7 @@ mod tests {
                     prop_assert_eq!(pace.verdict(&own, asked, at), verdict);
                     if conforms {
                         let theirs = pacer.charge(units, at);
-                        pace.charge(&mut own, asked, at, &mut ours);
-                        calls.push((theirs, ours));
+                        calls.push((theirs, pace.charge(&mut own, asked, at)));
                     }
                 } else {
                     prop_assert_eq!(pace.verdict(&own, Amount::exact(units), at), Verdict::Never);
