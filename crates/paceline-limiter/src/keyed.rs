@@ -48,12 +48,12 @@ type Secret = std::hash::RandomState;
 /// of it is spent, but for what is counted only in flight.
 ///
 /// # Memory
-/// A key takes itself and some 40 bytes more. Each limit by [`Pacing::Bucket`](crate::Pacing::Bucket)
-/// takes 32 bytes of it, any other some 500, and up to twice that while there is room to grow; the
-/// places of keys that were evicted are kept for others. A rolling window of its own takes up to
-/// 4 KiB more from its first charge on until the key is evicted: 100,000 busy keys with one window
-/// are 450 MB, with one bucket some 10. A call in flight takes 40 bytes, and for each limit 32 or some
-/// 100 more.
+/// A key of up to 24 bytes takes 64, and up to 24 of the index. In that is what it has of the first
+/// limit by [`Pacing::Bucket`](crate::Pacing::Bucket); each further one takes 32 bytes, any other limit
+/// some 500, and all of it up to twice that while there is room to grow; the places of keys that were
+/// evicted are kept for others. A rolling window takes up to 4 KiB more from its first charge on until
+/// the key is evicted: 100,000 busy keys with one window are 450 MB, with one bucket some 15. A call in
+/// flight takes 64 bytes, 32 more for each further bucket, and some 100 for any other limit.
 ///
 /// # Hashing
 /// Keys are hashed by `S`, by default as std does, with a secret drawn at the start, so that nobody

@@ -228,14 +228,22 @@ impl Counts {
     /// The call is over, and used so much.
     #[inline]
     pub(super) fn settle(&mut self, place: u32, own: Own<'_>, actual: &Actual, now: Instant) {
-        let Call { was_sent, left_ns, latest_ns, .. } = *self.calls.at(place);
-        let left = Instant::from_nanos(left_ns);
-        let latest = left + Duration::from_nanos(latest_ns);
         self.each_pace(place, own.first, |pace, arrival, paced| {
             if let Some(actual) = pace.actual(actual) {
                 pace.settle(arrival, paced, actual, now);
             }
         });
+        if !self.fresh.is_empty() {
+            self.settle_whole(place, actual, now);
+        }
+        self.end(place, own);
+    }
+
+    #[inline(never)]
+    fn settle_whole(&mut self, place: u32, actual: &Actual, now: Instant) {
+        let Call { was_sent, left_ns, latest_ns, .. } = *self.calls.at(place);
+        let left = Instant::from_nanos(left_ns);
+        let latest = left + Duration::from_nanos(latest_ns);
         self.each_whole(place, |state, charge| {
             if !was_sent {
                 state.sent(charge, left);
@@ -244,7 +252,6 @@ impl Counts {
             let over = if actual.is_some() { now } else { now.max(latest) };
             state.settle(charge, End { actual, over }, now);
         });
-        self.end(place, own);
     }
 
     /// The call is over, and never left.
@@ -327,13 +334,18 @@ impl Counts {
         first: &mut Arrival,
         mut edit: impl FnMut(&Pace, &mut Arrival, &Paced),
     ) {
-        let Self { paces, more, calls, .. } = self;
-        let call = *calls.at(place);
-        let arrivals = iter::once(first).chain(more.of(call.key));
-        let paced = iter::once(&call.first).chain(&*calls.more.of(place));
-        for (index, (pace, (arrival, paced))) in paces.iter().zip(arrivals.zip(paced)).enumerate() {
-            if call.charged & 1 << index != 0 {
-                edit(pace, arrival, paced);
+        let call = self.calls.at(place);
+        let (key, charged) = (call.key, call.charged);
+        let Some((pace, behind)) = self.paces.split_first() else { return };
+        if charged & 1 != 0 {
+            edit(pace, first, &call.first);
+        }
+        if !behind.is_empty() {
+            let parts = self.more.of(key).iter_mut().zip(self.calls.more.of(place));
+            for (index, (pace, (arrival, paced))) in behind.iter().zip(parts).enumerate() {
+                if charged & 2 << index != 0 {
+                    edit(pace, arrival, paced);
+                }
             }
         }
     }
@@ -341,9 +353,6 @@ impl Counts {
     /// What each other limit charged a call.
     #[inline]
     fn each_whole(&mut self, place: u32, mut edit: impl FnMut(&mut LimitState, &mut Charge)) {
-        if self.fresh.is_empty() {
-            return;
-        }
         let Call { key, charged, .. } = *self.calls.at(place);
         let charges = self.calls.charges.of(place);
         for (index, (state, charge)) in self.states.of(key).iter_mut().zip(charges).enumerate() {
