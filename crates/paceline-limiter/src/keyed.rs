@@ -8,6 +8,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use paceline_core::{Actual, Demand, Instant, LimiterId, Receipt, Refusal};
@@ -21,14 +22,17 @@ mod counts;
 mod error;
 pub(crate) mod index;
 mod keys;
+mod others;
 mod pace;
 mod rows;
+mod stated;
 
 pub use error::KeyedError;
 
 use counts::Counts;
 use index::Tag;
 use keys::Keys;
+use stated::Stated;
 
 /// The hasher of keys unless told otherwise. Chance decides where a key is found, nothing else.
 #[expect(clippy::disallowed_types, reason = "no decision depends on it")]
@@ -104,7 +108,7 @@ impl<K: Hash + Eq> KeyedLimiter<K> {
 
 impl<K, S> KeyedLimiter<K, S> {
     /// How many limits each key may have.
-    pub const MAX_LIMITS: usize = counts::MAX_LIMITS;
+    pub const MAX_LIMITS: usize = stated::MAX_LIMITS;
     /// How many keys are kept, unless told otherwise.
     pub const DEFAULT_MAX_KEYS: usize = 100_000;
     /// How many keys may be kept: 2^24.
@@ -123,7 +127,8 @@ impl<K, S> KeyedLimiter<K, S> {
     /// asked for. Default: nothing; at most [`Limit::MAX_DELAY`].
     #[must_use]
     pub fn with_staleness(mut self, staleness: Duration) -> Self {
-        self.counts = self.counts.afresh(staleness.min(Limit::MAX_DELAY));
+        let stated = self.counts.stated().on_lagging(staleness.min(Limit::MAX_DELAY));
+        self.counts = Counts::new(Arc::new(stated));
         self
     }
 
@@ -131,7 +136,11 @@ impl<K, S> KeyedLimiter<K, S> {
     #[cfg(feature = "clock")]
     pub(crate) fn on_clock(self, clock: &impl paceline_core::Clock) -> Self {
         let staleness = clock.staleness();
-        if self.counts.staleness() < staleness { self.with_staleness(staleness) } else { self }
+        if self.counts.stated().staleness() < staleness {
+            self.with_staleness(staleness)
+        } else {
+            self
+        }
     }
 
     /// How many keys are kept.
@@ -167,7 +176,7 @@ impl<K, S> KeyedLimiter<K, S> {
             hasher: self.hasher.clone(),
             most_keys: self.most_keys,
             keys: Keys::new(),
-            counts: self.counts.afresh(self.counts.staleness()),
+            counts: Counts::new(Arc::clone(self.counts.stated())),
         }
     }
 
@@ -296,7 +305,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
             hasher,
             most_keys: Self::DEFAULT_MAX_KEYS,
             keys: Keys::new(),
-            counts: Counts::new(known, Duration::ZERO),
+            counts: Counts::new(Arc::new(Stated::new(known, Duration::ZERO))),
         })
     }
 

@@ -1,24 +1,18 @@
 //! Calls of every key that were admitted and are not settled, each found by its receipt's number.
 //!
 //! As [the limiter's own](crate::limiter::calls), but that every key has the same limits: what the
-//! first pacer charged lies with the call, in one cache line, and a row for each kind of the others
-//! beside it. Invariant: a number finds the call it
-//! was given to or none: a place is used again, but its number is another.
+//! first pacer charged lies with the call, in one cache line, and what others did is kept apart.
+//! Invariant: a number finds the call it was given to or none: a place is used again, but its number
+//! is another.
 
 use paceline_core::Instant;
 
 use super::pace::Paced;
-use super::rows::Rows;
-use crate::state::Charge;
 
 /// The calls, in places that are used again.
 #[derive(Debug)]
 pub(super) struct Calls {
     places: Vec<Call>,
-    /// What each call was charged by the pacers behind the first.
-    pub(super) more: Rows<Paced>,
-    /// What it was charged by the limits that count by more than a pacer.
-    pub(super) charges: Rows<Charge>,
     /// The first free place, which knows the next one; [`NO_PLACE`] where all are taken.
     free: u32,
     taken: usize,
@@ -55,18 +49,6 @@ impl Call {
 impl Calls {
     /// How many there may be at once.
     pub(super) const MOST: usize = 1 << PLACE_BITS;
-
-    /// No call, of which each can be charged to so many pacers behind the first, and so many other
-    /// limits.
-    pub(super) const fn new(more: usize, others: usize) -> Self {
-        Self {
-            places: Vec::new(),
-            more: Rows::new(more),
-            charges: Rows::new(others),
-            free: NO_PLACE,
-            taken: 0,
-        }
-    }
 
     /// A free place; `None` where there are too many calls. It stays free until it is taken.
     #[inline]
@@ -125,9 +107,13 @@ impl Calls {
         if self.places.len() < Self::MOST {
             self.free = self.places.len() as u32;
             self.places.push(Call { turn: FREE, key: NO_PLACE, ..Call::default() });
-            self.more.reach(self.free, Paced::default);
-            self.charges.reach(self.free, Charge::default);
         }
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { places: Vec::new(), free: NO_PLACE, taken: 0 }
     }
 }
 
@@ -159,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_place_is_used_again_and_its_number_is_not() {
-        let mut calls = Calls::new(1, 1);
+        let mut calls = Calls::default();
         let (one, two) = (begin(&mut calls, 7), begin(&mut calls, 8));
         end(&mut calls, one);
         assert_eq!((calls.find(one), calls.len()), (None, 1));
@@ -174,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_place_that_was_only_opened_is_still_free() {
-        let mut calls = Calls::new(0, 0);
+        let mut calls = Calls::default();
         assert_eq!((calls.open(), calls.open()), (Some(0), Some(0)));
         assert_eq!((calls.len(), calls.iter().count()), (0, 0));
         let one = begin(&mut calls, 0);
@@ -186,13 +172,11 @@ mod tests {
 
     #[test]
     fn places_are_used_up_before_there_are_more() {
-        let mut calls = Calls::new(2, 1);
+        let mut calls = Calls::default();
         let numbers: Vec<u64> = (0..5).map(|key| begin(&mut calls, key)).collect();
         numbers.iter().for_each(|number| end(&mut calls, *number));
         let again: Vec<u64> = (0..5).map(|key| begin(&mut calls, key)).collect();
         assert_eq!((calls.places.len(), calls.free), (5, NO_PLACE));
         assert!(again.iter().all(|number| !numbers.contains(number)));
-        let place = calls.find(again[0]).expect("it is there");
-        assert_eq!((calls.more.of(place).len(), calls.charges.of(place).len()), (2, 1));
     }
 }
