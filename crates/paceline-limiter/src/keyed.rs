@@ -52,7 +52,7 @@ type Secret = std::hash::RandomState;
 /// of it is spent, but for what is counted only in flight.
 ///
 /// # Memory
-/// A key of up to 24 bytes takes 64, and up to 24 of the index. In that is what it has of the first
+/// A key of up to 24 bytes takes 64, and up to 11 of the index. In that is what it has of the first
 /// limit by [`Pacing::Bucket`](crate::Pacing::Bucket); each further one takes 32 bytes, any other limit
 /// some 500, and all of it up to twice that while there is room to grow; the places of keys that were
 /// evicted are kept for others. A rolling window takes up to 4 KiB more from its first charge on until
@@ -112,7 +112,7 @@ impl<K, S> KeyedLimiter<K, S> {
     /// How many keys are kept, unless told otherwise.
     pub const DEFAULT_MAX_KEYS: usize = 100_000;
     /// How many keys may be kept: 2^24.
-    pub const MAX_KEYS: usize = 1 << 24;
+    pub const MAX_KEYS: usize = index::PLACES as usize;
 
     /// Keeps at most so many keys, and [`KeyedLimiter::MAX_KEYS`]. Call it before keys are asked
     /// for: those that are kept stay.

@@ -239,8 +239,8 @@ mod tests {
 
     #[test]
     fn a_key_takes_no_more_than_is_said() {
-        // Of the index, four thirds to eight thirds of eight bytes.
-        const { assert!(Keys::<String>::PLACE == 64 && 8 * 8 / 3 <= 24) };
+        // Of the index, four thirds to eight thirds of four bytes.
+        const { assert!(Keys::<String>::PLACE == 64 && 4 * 8 / 3 <= 11) };
         const { assert!(size_of::<Arrival>() == 32) };
         const { assert!(size_of::<Option<LimitState>>() <= 512) };
     }

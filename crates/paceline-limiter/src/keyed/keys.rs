@@ -82,15 +82,17 @@ impl<K> Keys<K> {
                 self.places.len() as u32 - 1
             }
         };
-        self.index.insert(tag, place);
+        let places = &self.places;
+        self.index.insert(tag, place, |other| places[other as usize].tag);
         place
     }
 
     /// Forgets the key in a place.
     pub(super) fn remove(&mut self, place: u32) {
-        let old = &mut self.places[place as usize];
-        if old.key.take().is_some() {
-            self.index.remove(old.tag, place);
+        if self.places[place as usize].key.take().is_some() {
+            let places = &self.places;
+            let tag_of = |other: u32| places[other as usize].tag;
+            self.index.remove(tag_of(place), place, tag_of);
             self.free.push(place);
         }
     }
