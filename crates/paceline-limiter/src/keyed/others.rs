@@ -99,6 +99,7 @@ impl Others {
     }
 
     /// The same of those that count by more than a pacer.
+    #[inline]
     fn charge_whole(&mut self, key: u32, call: u32, demand: &Demand, now: Instant) -> Option<u16> {
         self.charges.reach(call, Charge::default);
         let (states, charges) = (self.states.of(key), self.charges.of(call));
@@ -127,6 +128,7 @@ impl Others {
     }
 
     /// It used so much.
+    #[inline]
     pub(super) fn settle(&mut self, place: u32, call: &Call, actual: &Actual, now: Instant) {
         self.each_pace(place, call, |pace, arrival, paced| {
             if let Some(actual) = pace.actual(actual) {
@@ -152,6 +154,7 @@ impl Others {
     }
 
     /// Every pacer that a call was charged to.
+    #[inline]
     fn each_pace(
         &mut self,
         place: u32,
@@ -167,6 +170,7 @@ impl Others {
     }
 
     /// Every other limit that a call was charged to.
+    #[inline]
     fn each_state(
         &mut self,
         place: u32,
