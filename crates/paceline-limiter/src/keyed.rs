@@ -8,27 +8,31 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
-use paceline_core::{
-    Actual, Amount, Blocked, Demand, Instant, LimitKey, LimiterId, Receipt, Refusal,
-};
+use paceline_core::{Actual, Demand, Instant, LimiterId, Receipt, Refusal};
 
 use crate::limit::{ChargeRule, Limit};
-use crate::limiter::calls::{Call, Calls, NOT_SENT};
-use crate::limiter::limits::{charge, nanos, undo_all};
-use crate::limiter::{INSTANT, new_ids};
+use crate::limiter::new_ids;
 use crate::snapshot::Snapshot;
-use crate::state::{Charge, End, LimitState, Verdict};
 
+mod calls;
+mod counts;
 mod error;
 pub(crate) mod index;
 mod keys;
+mod others;
+mod pace;
+mod rows;
+mod stated;
 
 pub use error::KeyedError;
 
+use counts::Counts;
 use index::Tag;
 use keys::Keys;
+use stated::Stated;
 
 /// The hasher of keys unless told otherwise. Chance decides where a key is found, nothing else.
 #[expect(clippy::disallowed_types, reason = "no decision depends on it")]
@@ -48,11 +52,12 @@ type Secret = std::hash::RandomState;
 /// of it is spent, but for what is counted only in flight.
 ///
 /// # Memory
-/// A key takes some 500 bytes for each limit, itself and 40 bytes more, and up to twice that while
-/// there is room to grow; the places of keys that were evicted are kept for others. A rolling window
-/// of its own takes up to 4 KiB more from its first charge on until the key is evicted: 100,000 busy
-/// keys with one window are 450 MB. With [`Pacing::Bucket`](crate::Pacing::Bucket) there is no
-/// window.
+/// A key of up to 24 bytes takes 64, and up to 11 of the index. In that is what it has of the first
+/// limit by [`Pacing::Bucket`](crate::Pacing::Bucket); each further one takes 32 bytes, any other limit
+/// some 500, and all of it up to twice that while there is room to grow; the places of keys that were
+/// evicted are kept for others. A rolling window takes up to 4 KiB more from its first charge on until
+/// the key is evicted: 100,000 busy keys with one window are 450 MB, with one bucket some 15. A call in
+/// flight takes 64 bytes, 32 more for each further bucket, and some 100 for any other limit.
 ///
 /// # Hashing
 /// Keys are hashed by `S`, by default as std does, with a secret drawn at the start, so that nobody
@@ -87,12 +92,8 @@ pub struct KeyedLimiter<K, S = Secret> {
     id: LimiterId,
     hasher: S,
     most_keys: usize,
-    /// The limits of a key that is new.
-    fresh: Vec<LimitState>,
     keys: Keys<K>,
-    /// As many for each place of a key as there are fresh ones; `None` where the place is free.
-    states: Vec<Option<LimitState>>,
-    calls: Calls,
+    counts: Counts,
 }
 
 impl<K: Hash + Eq> KeyedLimiter<K> {
@@ -107,11 +108,11 @@ impl<K: Hash + Eq> KeyedLimiter<K> {
 
 impl<K, S> KeyedLimiter<K, S> {
     /// How many limits each key may have.
-    pub const MAX_LIMITS: usize = 16;
+    pub const MAX_LIMITS: usize = stated::MAX_LIMITS;
     /// How many keys are kept, unless told otherwise.
     pub const DEFAULT_MAX_KEYS: usize = 100_000;
     /// How many keys may be kept: 2^24.
-    pub const MAX_KEYS: usize = 1 << 24;
+    pub const MAX_KEYS: usize = index::PLACES as usize;
 
     /// Keeps at most so many keys, and [`KeyedLimiter::MAX_KEYS`]. Call it before keys are asked
     /// for: those that are kept stay.
@@ -126,19 +127,16 @@ impl<K, S> KeyedLimiter<K, S> {
     /// asked for. Default: nothing; at most [`Limit::MAX_DELAY`].
     #[must_use]
     pub fn with_staleness(mut self, staleness: Duration) -> Self {
-        let staleness = staleness.min(Limit::MAX_DELAY);
-        for state in &mut self.fresh {
-            *state = LimitState::new(state.limit().clone(), staleness);
-        }
+        let stated = self.counts.stated().on_lagging(staleness.min(Limit::MAX_DELAY));
+        self.counts = Counts::new(Arc::new(stated));
         self
     }
 
     /// The same, where that is more than it reckons with.
     #[cfg(feature = "clock")]
     pub(crate) fn on_clock(self, clock: &impl paceline_core::Clock) -> Self {
-        let known = self.fresh.iter().map(LimitState::staleness).max();
         let staleness = clock.staleness();
-        if known.is_some_and(|known| known < staleness) {
+        if self.counts.stated().staleness() < staleness {
             self.with_staleness(staleness)
         } else {
             self
@@ -162,7 +160,7 @@ impl<K, S> KeyedLimiter<K, S> {
 
     /// How many calls of all keys are admitted and not yet settled or cancelled.
     pub fn in_flight(&self) -> usize {
-        self.calls.len()
+        self.counts.in_flight()
     }
 
     /// The same limits, bound and hasher, no key, and receipts by this number, which no other
@@ -177,10 +175,8 @@ impl<K, S> KeyedLimiter<K, S> {
             id,
             hasher: self.hasher.clone(),
             most_keys: self.most_keys,
-            fresh: self.fresh.clone(),
             keys: Keys::new(),
-            states: Vec::new(),
-            calls: Calls::default(),
+            counts: Counts::new(Arc::clone(self.counts.stated())),
         }
     }
 
@@ -194,17 +190,16 @@ impl<K, S> KeyedLimiter<K, S> {
     /// receipt is not outstanding here; so for the others below.
     pub fn sent(&mut self, receipt: Receipt, now: Instant) -> bool {
         let now = self.advance(now);
-        let Some((call, states)) = self.call(receipt) else { return false };
-        call.sent_ns = call.sent_ns.min(now.as_nanos());
-        each_charged(call, states, |state, charge| state.sent(charge, now));
+        let Some(call) = self.call(receipt) else { return false };
+        self.counts.sent(call, now);
         true
     }
 
     /// The answer began: what is counted on arrival has been counted.
     pub fn head_received(&mut self, receipt: Receipt, now: Instant) -> bool {
         let now = self.advance(now);
-        let Some((call, states)) = self.call(receipt) else { return false };
-        each_charged(call, states, |state, charge| state.head_received(charge, now));
+        let Some(call) = self.call(receipt) else { return false };
+        self.counts.head_received(call, now);
         true
     }
 
@@ -212,27 +207,19 @@ impl<K, S> KeyedLimiter<K, S> {
     #[inline]
     pub fn settle(&mut self, receipt: Receipt, actual: &Actual, now: Instant) -> bool {
         let now = self.advance(now);
-        self.end(receipt, |call, states| {
-            let was_sent = call.sent_ns != NOT_SENT;
-            let sent = Instant::from_nanos(if was_sent { call.sent_ns } else { call.admitted_ns });
-            let latest = sent + Duration::from_nanos(call.latest_ns);
-            each_charged(call, states, |state, charge| {
-                if !was_sent {
-                    state.sent(charge, sent);
-                }
-                let actual = state.actual(actual);
-                let over = if actual.is_some() { now } else { now.max(latest) };
-                state.settle(charge, End { actual, over }, now);
-            });
-        })
+        let Some(call) = self.call(receipt) else { return false };
+        let own = self.keys.own(self.counts.key(call));
+        self.counts.settle(call, own, actual, now);
+        true
     }
 
     /// The call certainly never left: everything goes back.
     pub fn cancel_unsent(&mut self, receipt: Receipt, now: Instant) -> bool {
         let now = self.advance(now);
-        self.end(receipt, |call, states| {
-            each_charged(call, states, |state, charge| state.cancel(charge, now));
-        })
+        let Some(call) = self.call(receipt) else { return false };
+        let own = self.keys.own(self.counts.key(call));
+        self.counts.cancel(call, own, now);
+        true
     }
 
     /// Forgets every idle key and frees its memory; returns how many there were. Looks at all
@@ -257,74 +244,30 @@ impl<K, S> KeyedLimiter<K, S> {
         if gone.is_empty() {
             return;
         }
-        let of_each = self.fresh.len() as u32;
-        for call in self.calls.iter() {
-            let first = call.charges().next().map(|charge| charge.limit);
-            let place = first.map(|limit| limit / of_each);
-            if let Some(place) = place.filter(|place| gone.binary_search(place).is_ok()) {
-                (0..of_each).for_each(|limit| call.forget(place * of_each + limit));
-            }
-        }
+        self.counts.forget_calls(&gone);
         gone.into_iter().for_each(|place| self.forget(place));
     }
 
+    #[inline]
     fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         self.now
     }
 
-    fn call(&mut self, receipt: Receipt) -> Option<(&mut Call, &mut [Option<LimitState>])> {
-        if receipt.limiter() != self.id {
-            return None;
-        }
-        Some((self.calls.get(receipt.number())?, &mut self.states))
-    }
-
-    /// Shows a call for the last time. `false` where there is none.
+    /// The place of a call.
     #[inline]
-    fn end(
-        &mut self,
-        receipt: Receipt,
-        last: impl FnOnce(&mut Call, &mut [Option<LimitState>]),
-    ) -> bool {
-        if receipt.limiter() != self.id {
-            return false;
-        }
-        let Self { calls, states, keys, fresh, .. } = self;
-        let ended = calls.remove(receipt.number(), |call| {
-            last(call, states);
-            // A call that nothing counted, or whose key is gone, belongs to nobody.
-            if let Some(charge) = call.charges().next() {
-                keys.call_ended(charge.limit / fresh.len() as u32);
-            }
-        });
-        ended.is_some()
-    }
-
-    /// The limits of the key in this place.
-    #[inline]
-    fn states(&mut self, place: u32) -> &mut [Option<LimitState>] {
-        self.beside_fresh(place).1
-    }
-
-    /// The limits as they are of every key, and those of the key in this place. What is the same for
-    /// all is read from the former, which stays in the cache.
-    #[inline]
-    fn beside_fresh(&mut self, place: u32) -> (&[LimitState], &mut [Option<LimitState>]) {
-        let of_each = self.fresh.len();
-        let first = place as usize * of_each;
-        (&self.fresh, &mut self.states[first..first + of_each])
+    fn call(&self, receipt: Receipt) -> Option<u32> {
+        if receipt.limiter() == self.id { self.counts.find(receipt.number()) } else { None }
     }
 
     /// Whether the key in this place remembers nothing: a new one would do the same.
     fn is_idle(&mut self, place: u32, now: Instant) -> bool {
-        self.keys.in_flight(place) == 0
-            && self.states(place).iter_mut().flatten().all(|state| state.is_idle(now))
+        self.counts.is_idle(place, &self.keys.own(place), now)
     }
 
     fn forget(&mut self, place: u32) {
         self.keys.remove(place);
-        self.states(place).fill_with(|| None);
+        self.counts.forget(place);
     }
 }
 
@@ -338,7 +281,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
         limits: impl IntoIterator<Item = Limit>,
         hasher: S,
     ) -> Result<Self, KeyedError> {
-        let mut fresh: Vec<LimitState> = Vec::new();
+        let mut known: Vec<Limit> = Vec::new();
         for (index, limit) in limits.into_iter().enumerate() {
             if index == Self::MAX_LIMITS {
                 return Err(KeyedError::TooManyLimits { most: Self::MAX_LIMITS });
@@ -351,20 +294,18 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
                 (other.key(), other.dimension(), other.quota().refill())
                     == (limit.key(), limit.dimension(), limit.quota().refill())
             };
-            if fresh.iter().any(|state| is_same(state.limit())) {
+            if known.iter().any(is_same) {
                 return Err(KeyedError::Repeated { index });
             }
-            fresh.push(LimitState::new(limit, Duration::ZERO));
+            known.push(limit);
         }
         Ok(Self {
             now: Instant::ORIGIN,
             id: LimiterId::new(new_ids(1)),
             hasher,
             most_keys: Self::DEFAULT_MAX_KEYS,
-            fresh,
             keys: Keys::new(),
-            states: Vec::new(),
-            calls: Calls::default(),
+            counts: Counts::new(Arc::new(Stated::new(known, Duration::ZERO))),
         })
     }
 
@@ -373,7 +314,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
     /// # Errors
     /// [`Refusal`]; nothing has changed then. [`Refusal::Unavailable`] where the key is new and no
     /// place was found for it.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire<Q>(
         &mut self,
         key: &Q,
@@ -385,18 +326,22 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let (tag, _) = Tag::of(self.hasher.hash_one(key));
-        self.try_acquire_tagged(tag, key, demand, now)
+        match self.admit(tag, key, demand, now) {
+            Some(receipt) => Ok(receipt),
+            None => Err(self.refused(tag, key, demand)),
+        }
     }
 
-    /// The same where the hash is known.
+    /// Admits a demand of the key of this hash, if it has a place or finds one, and all its limits
+    /// admit it. It says nothing of why not: a receipt alone fits into registers.
     #[inline]
-    pub(crate) fn try_acquire_tagged<Q>(
+    pub(crate) fn admit<Q>(
         &mut self,
         tag: Tag,
         key: &Q,
         demand: &Demand,
         now: Instant,
-    ) -> Result<Receipt, Refusal>
+    ) -> Option<Receipt>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -406,9 +351,20 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
             Some(place) => place,
             None => self.insert(tag, key, now)?,
         };
-        match self.admit(place, demand, now) {
-            Some(receipt) => Ok(receipt),
-            None => Err(self.refusal(place, demand, now)),
+        let number = self.counts.admit(place, self.keys.own(place), demand, now)?;
+        Some(Receipt::new(self.id, number))
+    }
+
+    /// Why a demand was not admitted just now.
+    #[cold]
+    pub(crate) fn refused<Q>(&mut self, tag: Tag, key: &Q, demand: &Demand) -> Refusal
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        match self.keys.find(tag, key) {
+            Some(place) => self.counts.refusal(place, &self.keys.own(place), demand, self.now),
+            None => FULL,
         }
     }
 
@@ -430,44 +386,20 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
     {
         let now = self.advance(now);
         let place = self.keys.find(tag, key)?;
+        let own = self.keys.own(place);
         Some(Snapshot {
             at: now,
-            limits: self.states(place).iter_mut().flatten().map(|s| s.snapshot(now)).collect(),
+            limits: self.counts.snapshot(place, &own, now),
             pauses: Vec::new(),
             waiting: 0,
             blocked: None,
-            in_flight: self.keys.in_flight(place) as usize,
+            in_flight: *own.in_flight as usize,
         })
     }
 
-    /// Charges a demand to the limits of a key where all of them admit it. `None`, and nothing has
-    /// changed, where one does not or too many calls are in flight.
-    #[inline]
-    fn admit(&mut self, place: u32, demand: &Demand, now: Instant) -> Option<Receipt> {
-        let Self { id, states, fresh, keys, calls, .. } = self;
-        let mut opening = calls.open()?;
-        let call = opening.call();
-        let first = place * fresh.len() as u32;
-        let own = &mut states[first as usize..][..fresh.len()];
-        // What is the same for all keys is asked of the fresh ones, which are in the cache.
-        let fits = (first..).zip(fresh.iter().zip(own)).all(|(limit, (fresh, state))| {
-            !is_counted(fresh, demand)
-                || state.as_mut().is_none_or(|state| charge(state, limit, call, demand, now))
-        });
-        if !fits {
-            undo_all(states, call);
-            return None;
-        }
-        if call.charges().next().is_some() {
-            keys.call_began(place);
-        }
-        call.admitted_ns = now.as_nanos();
-        call.latest_ns = demand.completion().map_or(0, |range| nanos(range.latest()));
-        Some(Receipt::new(*id, opening.take()))
-    }
-
+    /// Gives a place to a key that has none; `None` where none was found.
     #[cold]
-    fn insert<Q>(&mut self, tag: Tag, key: &Q, now: Instant) -> Result<u32, Refusal>
+    fn insert<Q>(&mut self, tag: Tag, key: &Q, now: Instant) -> Option<u32>
     where
         K: Borrow<Q>,
         Q: ToOwned<Owned = K> + ?Sized,
@@ -477,48 +409,11 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedLimiter<K, S> {
                 let place = self.keys.next_place()?;
                 self.is_idle(place, now).then_some(place)
             });
-            self.forget(looked.ok_or(FULL)?);
+            self.forget(looked?);
         }
         let place = self.keys.insert(tag, key.to_owned());
-        let end = (place as usize + 1) * self.fresh.len();
-        if self.states.len() < end {
-            self.states.resize_with(end, || None);
-        }
-        let first = end - self.fresh.len();
-        for (state, fresh) in self.states[first..end].iter_mut().zip(&self.fresh) {
-            *state = Some(fresh.clone());
-        }
-        Ok(place)
-    }
-
-    /// Why the demand was not admitted just now.
-    #[cold]
-    fn refusal(&mut self, place: u32, demand: &Demand, now: Instant) -> Refusal {
-        // Where every limit admits it, too many calls are in flight.
-        let mut blocked = Blocked::new(None, None);
-        let (fresh, states) = self.beside_fresh(place);
-        for (fresh, state) in fresh.iter().zip(states) {
-            let Some(amount) = asked(fresh, demand) else { continue };
-            let Some(state) = state else { continue };
-            let asked = amount.upper_amount();
-            match state.verdict(amount, demand, now) {
-                Verdict::Fits => {}
-                Verdict::Never => return Refusal::Never { by: state.named(), asked },
-                Verdict::Exhausted => {
-                    let spent = state.spent();
-                    return Refusal::Exhausted { by: state.named(), spent, asked };
-                }
-                Verdict::NotUntil(until) => {
-                    let until = until.map(|at| at.max(now + INSTANT));
-                    // Not known is later than any moment.
-                    let rank = |until: Option<Instant>| (until.is_none(), until);
-                    if blocked.by.is_none() || rank(until) > rank(blocked.until) {
-                        blocked = Blocked::new(Some(state.named()), until);
-                    }
-                }
-            }
-        }
-        Refusal::NotUntil(blocked)
+        self.counts.begin(place);
+        Some(place)
     }
 }
 
@@ -532,47 +427,8 @@ impl<K, S> fmt::Debug for KeyedLimiter<K, S> {
     }
 }
 
-/// What a demand asks of a limit, if that counts it.
-#[inline]
-fn asked(state: &LimitState, demand: &Demand) -> Option<Amount> {
-    if is_counted(state, demand) { state.asked(demand) } else { None }
-}
-
-/// Whether a limit of this key counts a demand.
-#[inline]
-fn is_counted(state: &LimitState, demand: &Demand) -> bool {
-    let key = state.limit().key();
-    *key == LimitKey::All || demand.is_counted_by(key)
-}
-
-/// Every limit that a call is charged to.
-#[inline]
-fn each_charged(
-    call: &mut Call,
-    states: &mut [Option<LimitState>],
-    mut edit: impl FnMut(&mut LimitState, &mut Charge),
-) {
-    for charge in call.charges() {
-        if let Some(Some(state)) = states.get_mut(charge.limit as usize) {
-            edit(state, charge);
-        }
-    }
-}
-
 /// How many places are looked at for one that is idle.
 const STEPS: usize = 32;
 
 /// A new key that found no place.
 const FULL: Refusal = Refusal::Unavailable { reason: "as many keys as are kept are in use" };
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_takes_no_more_than_is_said() {
-        const { assert!(size_of::<Option<LimitState>>() <= 512) };
-        // Of the index, four thirds to eight thirds of eight bytes.
-        const { assert!(Keys::<()>::PLACE + 8 * 8 / 3 <= 40) };
-    }
-}

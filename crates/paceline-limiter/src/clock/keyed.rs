@@ -119,7 +119,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> SharedKeyedLimiter<K, C, S>
     ///
     /// # Errors
     /// [`Refusal`]; nothing has changed then.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire<Q>(&self, key: &Q, demand: &Demand) -> Result<Receipt, Refusal>
     where
         K: Borrow<Q>,
@@ -127,7 +127,14 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher + Clone> SharedKeyedLimiter<K, C, S>
     {
         let now = self.now();
         let (tag, shard) = self.find(key);
-        shard.lock().try_acquire_tagged(tag, key, demand, now)
+        let mut limiter = shard.lock();
+        match limiter.admit(tag, key, demand, now) {
+            Some(receipt) => {
+                drop(limiter);
+                Ok(receipt)
+            }
+            None => Err(limiter.refused(tag, key, demand)),
+        }
     }
 
     /// As [`SharedKeyedLimiter::try_acquire`], with a [`Permit`] that ends the call where it is

@@ -7,6 +7,7 @@
 use std::borrow::Borrow;
 
 use super::index::{Index, Tag};
+use super::pace::Arrival;
 
 /// Keys in places.
 #[derive(Clone)]
@@ -18,12 +19,24 @@ pub(super) struct Keys<K> {
     hand: u32,
 }
 
+/// What is asked for first lies in one cache line, where the key is not larger than three words.
 #[derive(Clone)]
+#[repr(align(64))]
 struct Place<K> {
     /// `None` where the place is free.
     key: Option<K>,
     tag: Tag,
     in_flight: u32,
+    first: Arrival,
+}
+
+/// What a key has of its own in its place.
+#[derive(Debug)]
+pub(super) struct Own<'a> {
+    /// How many of its calls are in flight.
+    pub(super) in_flight: &'a mut u32,
+    /// Its part of the first pacer.
+    pub(super) first: &'a mut Arrival,
 }
 
 impl<K> Keys<K> {
@@ -58,7 +71,7 @@ impl<K> Keys<K> {
 
     /// Gives a place to a key that has none: a free one, else one at the end.
     pub(super) fn insert(&mut self, tag: Tag, key: K) -> u32 {
-        let new = Place { key: Some(key), tag, in_flight: 0 };
+        let new = Place { key: Some(key), tag, in_flight: 0, first: Arrival::default() };
         let place = match self.free.pop() {
             Some(place) => {
                 self.places[place as usize] = new;
@@ -69,15 +82,17 @@ impl<K> Keys<K> {
                 self.places.len() as u32 - 1
             }
         };
-        self.index.insert(tag, place);
+        let places = &self.places;
+        self.index.insert(tag, place, |other| places[other as usize].tag);
         place
     }
 
     /// Forgets the key in a place.
     pub(super) fn remove(&mut self, place: u32) {
-        let old = &mut self.places[place as usize];
-        if old.key.take().is_some() {
-            self.index.remove(old.tag, place);
+        if self.places[place as usize].key.take().is_some() {
+            let places = &self.places;
+            let tag_of = |other: u32| places[other as usize].tag;
+            self.index.remove(tag_of(place), place, tag_of);
             self.free.push(place);
         }
     }
@@ -94,17 +109,10 @@ impl<K> Keys<K> {
         (0..).zip(&self.places).filter_map(|(place, kept)| Some((place, kept.key.as_ref()?)))
     }
 
-    pub(super) fn in_flight(&self, place: u32) -> u32 {
-        self.places[place as usize].in_flight
-    }
-
+    /// What the key in a place has of its own.
     #[inline]
-    pub(super) fn call_began(&mut self, place: u32) {
-        self.places[place as usize].in_flight += 1;
-    }
-
-    #[inline]
-    pub(super) fn call_ended(&mut self, place: u32) {
-        self.places[place as usize].in_flight -= 1;
+    pub(super) fn own(&mut self, place: u32) -> Own<'_> {
+        let Place { in_flight, first, .. } = &mut self.places[place as usize];
+        Own { in_flight, first }
     }
 }
