@@ -8,11 +8,15 @@
 //! | [`estimator`] | how good the estimates of a call are, on texts not fitted on |
 //! | [`ledger`] | what recording costs, and what it survives |
 //! | [`limiter`] | what a decision costs, beside its peers in the same run |
+//! | [`overhead`] | what the client costs beside bare reqwest |
 //! | [`program`] | what the programs that measure have in common |
 
 pub mod admission;
+mod cpu;
 pub mod estimator;
 pub mod ledger;
 pub mod limiter;
+mod locked;
+pub mod overhead;
 pub mod program;
 mod row;
