@@ -10,6 +10,7 @@ mod estimator;
 mod ledger;
 mod limiter;
 pub(crate) mod linked;
+mod overhead;
 mod row;
 mod run;
 
@@ -29,8 +30,8 @@ pub(crate) struct Arguments {
     /// The benchmark.
     #[arg(value_enum)]
     name: Name,
-    /// Only this item of it, or of `admission`, `estimator`, `ledger` and `limiter` these, separated by commas; the
-    /// rows then go to NAME-ITEM.json.
+    /// Only this item of it, or of `admission`, `estimator`, `ledger`, `limiter` and `overhead` these, separated by
+    /// commas; the rows then go to NAME-ITEM.json.
     #[arg(long)]
     only: Option<String>,
     /// What random moments are drawn from; by default from the time. It is printed.
@@ -42,7 +43,7 @@ pub(crate) struct Arguments {
     /// Of `admission`: calls in flight at the quota, separated by commas.
     #[arg(long)]
     loads: Option<String>,
-    /// Of `limiter`: rounds of each comparison.
+    /// Of `limiter` and `overhead`: rounds of each comparison.
     #[arg(long)]
     rounds: Option<u32>,
     /// Of `ledger`: processes killed.
@@ -70,6 +71,8 @@ enum Name {
     Limiter,
     /// What recording every attempt costs, and what it survives.
     Ledger,
+    /// What the client costs beside bare reqwest.
+    Overhead,
 }
 
 /// One thing that a benchmark measures.
@@ -127,6 +130,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
         Name::Estimator => return run_estimator(workspace, arguments),
         Name::Limiter => return run_limiter(workspace, arguments),
         Name::Ledger => return run_ledger(workspace, arguments),
+        Name::Overhead => return run_overhead(workspace, arguments),
     };
     if arguments.list {
         items.iter().for_each(|item| say(format!("{:8} {}", item.name, item.about)));
@@ -207,6 +211,16 @@ fn run_ledger(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     };
     let file = results.join(file_name("ledger", only));
     let rows = ledger::measure(workspace, &asked, &results.join("ledger"), &file)?;
+    if arguments.list { Ok(()) } else { keep(&file, &rows) }
+}
+
+/// Measures the client, by programs of their own.
+fn run_overhead(workspace: &Workspace, arguments: &Arguments) -> Outcome {
+    let results = target_folder(workspace)?.join("paceline-bench");
+    let only = arguments.only.as_deref();
+    let asked = overhead::Asked { only, rounds: arguments.rounds, list: arguments.list };
+    let file = results.join(file_name("overhead", only));
+    let rows = overhead::measure(workspace, &asked, &file)?;
     if arguments.list { Ok(()) } else { keep(&file, &rows) }
 }
 

@@ -25,6 +25,7 @@ mod waiters;
 use book::Book;
 use cases::{CASES, Case};
 
+use crate::locked::version;
 use crate::row;
 
 /// The name of every case, and what it is.
@@ -40,7 +41,7 @@ pub fn cases() -> impl Iterator<Item = (&'static str, &'static str)> {
 pub fn measure(only: &[String], rounds: u32, show: &mut dyn FnMut(&str)) -> Result<String, String> {
     let chosen = chosen(only)?;
     let peers = ["governor", "leaky-bucket", "throttle-net", "tower"];
-    let peers = peers.map(|peer| format!("{peer} {}", peers::version(peer)));
+    let peers = peers.map(|peer| format!("{peer} {}", version(peer)));
     show(&format!("peers: {}; {rounds} rounds; ns", peers.join(", ")));
     let mut book = Book::new(rounds, show);
     for case in chosen {

@@ -23,6 +23,7 @@ use crate::row::{Row, to_json};
 
 /// What to measure, and with what.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// The folder of the public data.
     pub data: PathBuf,
@@ -32,6 +33,13 @@ pub struct Options {
     pub windows: u64,
     /// What chance is drawn from.
     pub seed: u64,
+}
+
+impl Options {
+    /// All cases, twelve windows after the first, from seed 1.
+    pub const fn new(data: PathBuf) -> Self {
+        Self { data, only: Vec::new(), windows: 12, seed: 1 }
+    }
 }
 
 /// Who calls, one call after the other.

@@ -13,7 +13,7 @@ use super::row::{Compare, Row};
 use crate::shell::{Failure, Outcome, Workspace, about, finish};
 
 /// The units that rows come in.
-const UNITS: [&str; 15] = [
+const UNITS: [&str; 17] = [
     "share",
     "per 10,000",
     "per s",
@@ -29,6 +29,8 @@ const UNITS: [&str; 15] = [
     "bytes",
     "MB/s",
     "us",
+    "allocations",
+    "connections",
 ];
 
 /// Runs a program of `paceline-bench`, which shows what it has to say.

@@ -166,6 +166,7 @@ pub(super) const RULES: &[Rule] = &[
         // Measures; never published.
         name: "paceline-bench",
         ours: &[
+            "paceline",
             "paceline-budget",
             "paceline-core",
             "paceline-ledger",
@@ -183,6 +184,8 @@ pub(super) const RULES: &[Rule] = &[
             "leaky-bucket",
             "rand",
             "rand_distr",
+            // The peer of the client.
+            "reqwest",
             "rustix",
             "serde_json",
             "throttle-net",

@@ -29,12 +29,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let options = Options {
-        data: arguments.data,
-        only: arguments.only,
-        windows: arguments.windows.max(1),
-        seed: arguments.seed,
-    };
+    let mut options = Options::new(arguments.data);
+    options.only = arguments.only;
+    options.windows = arguments.windows.max(1);
+    options.seed = arguments.seed;
     let rows = measure(&options, &mut say);
     program::end(rows.and_then(|rows| program::keep(&rows, arguments.out.as_deref())))
 }

@@ -14,7 +14,7 @@ use paceline_core::{Amount, Demand, Dimension, Instant, LimitKey, Quota};
 use throttle_net::Throttle;
 
 use super::ours::{self, Held};
-use super::peers::version;
+use crate::locked::version;
 use crate::row::Row;
 
 /// How many limits share what a limiter itself takes.

@@ -22,6 +22,7 @@ use tower::limit::rate::Rate;
 
 use super::timer::{Side, runtime};
 use super::waiters::{Crowd, WAITERS};
+use crate::locked::version;
 
 /// What a call takes of a second limit. More would empty the peers' 32-bit limits within a run.
 const TOKENS: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
@@ -32,14 +33,6 @@ const AN_HOUR: Duration = Duration::from_secs(3_600);
 /// A peer and what was called of it, such as `governor 0.10.4 check()`.
 fn title(package: &str, called: &str) -> String {
     format!("{package} {} {called}", version(package))
-}
-
-/// The version of a package that the workspace is locked to.
-pub(super) fn version(package: &str) -> &'static str {
-    const LOCKED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock"));
-    let entry = format!("name = \"{package}\"\nversion = \"");
-    let rest = LOCKED.split_once(&entry).map_or("", |(_, rest)| rest);
-    rest.split_once('"').map_or("?", |(version, _)| version)
 }
 
 /// governor's limiter of one limit: what most targets are a ratio to.

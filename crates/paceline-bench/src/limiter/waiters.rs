@@ -11,9 +11,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::timer::runtime;
+use crate::cpu::process_cpu;
 
 /// How many wait, and how many are let through in a second.
 pub(super) const WAITERS: usize = 2_000;
@@ -106,16 +107,4 @@ impl<F: Future> Future for Counted<'_, F> {
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 fn per_waiter(polls: u64) -> f64 {
     polls as f64 / WAITERS as f64
-}
-
-/// The CPU time of all threads of this process so far.
-#[cfg(unix)]
-fn process_cpu() -> Option<Duration> {
-    use rustix::time::{ClockId, clock_gettime};
-    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).ok()
-}
-
-#[cfg(not(unix))]
-fn process_cpu() -> Option<Duration> {
-    None
 }
