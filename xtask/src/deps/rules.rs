@@ -175,10 +175,12 @@ pub(super) const RULES: &[Rule] = &[
         ],
         ours_in_tests: NONE,
         always: &[
+            "bytes",
             "clap",
             "dhat",
             // The peers of the limiter.
             "governor",
+            "http",
             // The tokenizers that estimates are judged by.
             "kitoken",
             "leaky-bucket",
