@@ -63,6 +63,8 @@ impl Flow {
         let latency = class.middle_age() << (self.grid.shift() - 11);
         let share = u128::from(self.limit) * u128::from(latency.min(self.grid.window()))
             / u128::from(self.grid.window());
+        // Something, or the first call would ask for ever: nothing is kept of one that did not leave.
+        let share = share.max(1);
         // What came before and is more than the limit is debt.
         let debt = self.settled.counted().saturating_sub(self.limit);
         let share = i128::try_from(share).unwrap_or(i128::MAX).saturating_sub(i128::from(debt));

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use paceline_core::{Actual, Amount, Demand, Dimension, Instant, LimitKey, Quota};
+use paceline_core::{Actual, Amount, Completion, Demand, Dimension, Instant, LimitKey, Quota};
 use paceline_limiter::{ChargeRule, Limit, Limiter, Pacing};
 
 fn per_second(dimension: Dimension, limit: u64, pacing: Pacing) -> Limiter {
@@ -35,5 +35,19 @@ fn even_spacing_forgives_a_tick_so_that_lateness_is_caught_up() {
     for (micros, fits) in [(98_100, false), (98_300, true), (198_300, false), (198_500, true)] {
         let answer = limiter.try_acquire(&one, Instant::ORIGIN + Duration::from_micros(micros));
         assert_eq!(answer.is_ok(), fits, "{micros} µs");
+    }
+}
+
+#[test]
+fn the_first_call_of_a_small_limit_that_pools_calls_leaves_though_it_takes_no_time() {
+    let quota = Quota::per_minute(NonZeroU64::new(60).expect("not zero"));
+    let limit = Limit::new(LimitKey::All, Dimension::TotalTokens, quota);
+    for latest in [Duration::ZERO, Duration::from_millis(500)] {
+        let mut limiter = Limiter::new();
+        limiter.add(limit.clone().charged(ChargeRule::Flow)).expect("a legal limit");
+        let range = Completion::between(Duration::ZERO, latest);
+        let one = Demand::call(Amount::exact(1)).completes(range);
+        let first = limiter.try_acquire(&one, Instant::ORIGIN);
+        assert!(first.is_ok(), "{latest:?}: {first:?}");
     }
 }
