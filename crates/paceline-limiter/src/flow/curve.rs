@@ -3,6 +3,8 @@
 //! It keeps no calls, only sums over those it was built from. Invariant: between two bins values are
 //! interpolated, so that they fall (or, for the largest amount, rise) without steps.
 
+use super::class::{MOST_OUTPUT, SAMPLE};
+
 /// Bins of a curve: eight linear ones, then eight an octave, up to 2^16 units.
 pub(super) const BINS: usize = 112;
 
@@ -15,14 +17,14 @@ pub(super) struct Curve {
     rows: Box<[Row; BINS + 1]>,
 }
 
+/// Two words, as a limit has a curve of them for each class. Each word has a count in its low bits and a
+/// sum above them, so that words are added, and the lesser taken from the greater, as they are.
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
-    calls: u32,
-    /// The largest amount in this bin or before it.
-    most: u32,
-    sum: u64,
-    /// Of squares, in 256ths.
-    squares: u64,
+    /// Calls, and their squares without the last eight bits.
+    calls_squares: u64,
+    /// The largest amount in this bin or before it, and the sum of amounts.
+    most_sum: u64,
 }
 
 /// Sums over the calls of a sample that are still to end at a key, times 256.
@@ -78,22 +80,17 @@ impl Curve {
     pub(super) fn rebuild(&mut self, calls: impl Iterator<Item = (usize, u32)>) {
         self.rows.fill(Row::default());
         for (bin, output) in calls {
-            let row = &mut self.rows[bin];
-            row.calls += 1;
-            row.most = row.most.max(output);
-            row.sum += u64::from(output);
-            row.squares += (u64::from(output) * u64::from(output)) >> 8;
+            self.rows[bin].add(u64::from(output));
         }
         let mut most = 0;
         for row in self.rows.iter_mut() {
-            most = row.most.max(most);
-            row.most = most;
+            most = row.most().max(most);
+            row.most_sum = row.sum() << MOST_BITS | most;
         }
         let mut behind = Row::default();
         for row in self.rows.iter_mut().rev() {
-            row.calls += behind.calls;
-            row.sum += behind.sum;
-            row.squares += behind.squares;
+            row.calls_squares += behind.calls_squares;
+            row.most_sum += behind.sum() << MOST_BITS;
             behind = *row;
         }
     }
@@ -109,10 +106,11 @@ impl Curve {
     pub(super) fn ahead(&self, key: u64) -> Ahead {
         let (bin, part) = place(key);
         let (here, next) = (&self.rows[bin], &self.rows[bin + 1]);
+        let ends = here.calls_squares - next.calls_squares;
         Ahead {
-            calls: u64::from(here.calls) * 256 - u64::from(here.calls - next.calls) * part,
-            sum: here.sum * 256 - (here.sum - next.sum) * part,
-            squares: here.squares * 256 - (here.squares - next.squares) * part,
+            calls: calls(here.calls_squares) * 256 - calls(ends) * part,
+            sum: here.sum() * 256 - (here.sum() - next.sum()) * part,
+            squares: squares(here.calls_squares) * 256 - squares(ends) * part,
         }
     }
 
@@ -120,16 +118,41 @@ impl Curve {
     #[inline]
     pub(super) fn most(&self, key: u64) -> u64 {
         let (bin, part) = place(key);
-        let here = u64::from(self.rows[bin].most);
-        let before = bin.checked_sub(1).map_or(here, |bin| u64::from(self.rows[bin].most));
+        let here = self.rows[bin].most();
+        let before = bin.checked_sub(1).map_or(here, |bin| self.rows[bin].most());
         before + (((here - before) * part) >> 8)
     }
 
     /// The largest amount of all.
     #[inline]
     pub(super) fn largest(&self) -> u64 {
-        u64::from(self.rows[BINS].most)
+        self.rows[BINS].most()
     }
+}
+
+impl Row {
+    /// One more call of this bin.
+    fn add(&mut self, output: u64) {
+        self.calls_squares += ((output * output) >> 8) << CALLS_BITS | 1;
+        let most = self.most().max(output);
+        self.most_sum = (self.sum() + output) << MOST_BITS | most;
+    }
+
+    const fn most(&self) -> u64 {
+        self.most_sum & ((1 << MOST_BITS) - 1)
+    }
+
+    const fn sum(&self) -> u64 {
+        self.most_sum >> MOST_BITS
+    }
+}
+
+const fn calls(word: u64) -> u64 {
+    word & ((1 << CALLS_BITS) - 1)
+}
+
+const fn squares(word: u64) -> u64 {
+    word >> CALLS_BITS
 }
 
 impl Ahead {
@@ -182,6 +205,19 @@ impl Part {
 const fn scale(value: u64, reciprocal: u64) -> u64 {
     ((value as u128 * reciprocal as u128) >> 40) as u64
 }
+
+/// Bits of a count of calls, of which there are [`SAMPLE`] at most.
+const CALLS_BITS: u32 = 10;
+
+/// Bits of an amount, which is [`MOST_OUTPUT`] at most.
+const MOST_BITS: u32 = 25;
+
+// Every count, every amount, and every sum of as many of them as there can be, has its place.
+const _: () = {
+    assert!(SAMPLE < 1 << CALLS_BITS && MOST_OUTPUT < 1 << MOST_BITS);
+    assert!((SAMPLE as u64) * MOST_OUTPUT < 1 << (64 - MOST_BITS));
+    assert!((SAMPLE as u64) * ((MOST_OUTPUT * MOST_OUTPUT) >> 8) < 1 << (64 - CALLS_BITS));
+};
 
 /// Eight bins an octave: a bin is 6 to 12 % of its key wide, and within it values are interpolated.
 const FINE: u32 = 3;
