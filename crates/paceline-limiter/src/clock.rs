@@ -215,6 +215,17 @@ impl<C: Clock> SharedLimiter<C> {
         self.0.change(|limiter, now| limiter.set_limit(key, dimension, quota, now))
     }
 
+    /// How much later than it could be a call that waits may leave, so that those whose time comes
+    /// meanwhile leave in one go: fewer timers, less CPU time. None by default, a second at most.
+    ///
+    /// It delays only what waits for time to pass: what settles, is cancelled or is raised admits at once, and a
+    /// deadline that comes first is kept. Choose it smaller than the time in which a limit
+    /// allows its burst, otherwise what could have left meanwhile is lost: with one call a
+    /// millisecond and a burst of ten, up to ten milliseconds.
+    pub fn set_slack(&self, slack: Duration) {
+        self.0.set_slack(slack);
+    }
+
     /// A quota that does not come back by itself is whole again; see [`Limiter::renew`].
     pub fn renew(&self, key: &LimitKey, dimension: Dimension) -> bool {
         self.0.change(|limiter, _| limiter.renew(key, dimension))

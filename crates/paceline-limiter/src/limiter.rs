@@ -28,6 +28,8 @@ pub(crate) use limits::Limits;
 pub use observe::MAX_WIDENED;
 pub(crate) use observe::counted;
 pub use pauses::SavedPause;
+#[cfg(any(feature = "clock", feature = "tokio"))]
+pub(crate) use queued::First;
 pub use queued::Served;
 pub use saved::{Restored, Saved};
 

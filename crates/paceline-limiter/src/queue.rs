@@ -189,6 +189,9 @@ impl Queue {
     /// The next moment at which time alone changes whose turn it is, by ageing.
     pub(crate) fn next_change(&self, now: Instant) -> Option<Instant> {
         let since = self.occupied();
+        if since.iter().flatten().count() < 2 {
+            return None;
+        }
         let head = self.next_class(&since, now)?;
         let step = self.policy.ageing_step();
         let gains = |(rank, since): (usize, Option<Instant>)| {
@@ -250,6 +253,11 @@ impl Queue {
     /// The class whose turn it is: the most urgent one, each raised by one for every step of
     /// ageing; among equals the one that went without for longest.
     fn next_class(&self, since: &[Option<Instant>; CLASSES], now: Instant) -> Option<usize> {
+        let mut occupied = (0..since.len()).filter(|rank| since[*rank].is_some());
+        let first = occupied.next()?;
+        if occupied.next().is_none() {
+            return Some(first);
+        }
         let step = self.policy.ageing_step().as_nanos().max(1);
         let urgency = |(rank, since): (usize, &Option<Instant>)| {
             let since = (*since)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use paceline_core::{Clock, Demand, Instant, Receipt, Refusal};
 
-use crate::limiter::{Limiter, Served};
+use crate::limiter::{First, Limiter, Served};
 use crate::queue::Ticket;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -48,6 +48,8 @@ struct State<A> {
     waiting: HashMap<Ticket, Waiter<A>>,
     /// Whose alarm is set, and for when.
     armed: Option<(Ticket, Option<Instant>)>,
+    /// How much later than it could be an alarm may go off.
+    slack: Duration,
 }
 
 struct Waiter<A> {
@@ -67,7 +69,8 @@ pub(crate) enum Asked {
 impl<C: Clock, A: Alarm> Shared<C, A> {
     pub(crate) fn new(limiter: Limiter, clock: C) -> Self {
         let limiter = limiter.on_clock(&clock);
-        let state = State { limiter, waiting: HashMap::new(), armed: None };
+        let slack = Duration::ZERO;
+        let state = State { limiter, waiting: HashMap::new(), armed: None, slack };
         Self { clock, state: Mutex::new(state) }
     }
 
@@ -92,6 +95,7 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
     }
 
     /// Admits now, or leaves the rest to [`Shared::ask`].
+    #[cfg(feature = "tokio")]
     #[inline(always)]
     pub(crate) fn admit(&self, demand: &Demand) -> Option<Receipt> {
         let now = self.clock.now();
@@ -116,7 +120,14 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
         let now = self.clock.now();
         let mut old = None;
         let mut state = self.lock();
+        let is_armed = state.armed.is_some_and(|(armed, _)| armed == ticket);
         if let Some(waiter) = state.waiting.get_mut(&ticket) {
+            if waiter.answer.is_some() && !is_armed {
+                // Whoever answered has served the others too, and set the alarm of one of them.
+                let waiter = state.waiting.remove(&ticket);
+                drop(state);
+                return waiter.and_then(|waiter| waiter.answer).map_or(Poll::Pending, Poll::Ready);
+            }
             waiter.alarm.prepare();
             if !waiter.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
                 old = waiter.waker.replace(waker.clone());
@@ -141,6 +152,7 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
     }
 
     /// One who waits goes away: its place, or the grant that nobody took, goes back.
+    #[cfg(feature = "tokio")]
     pub(crate) fn abandon(&self, ticket: Ticket) {
         let now = self.clock.now();
         let mut state = self.lock();
@@ -167,6 +179,16 @@ impl<C: Clock, A: Alarm> Shared<C, A> {
             wake.into_iter().for_each(Waker::wake);
         }
         result
+    }
+
+    /// From now on alarms may go off so much later than they could.
+    pub(crate) fn set_slack(&self, slack: Duration) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.slack = slack.min(LONGEST_SLACK);
+        let wake = state.serve(now, None);
+        drop(state);
+        wake.into_iter().for_each(Waker::wake);
     }
 
     /// Looks at the limiter.
@@ -208,10 +230,11 @@ impl<A: Alarm> State<A> {
     /// whom to wake once the lock is released; `me`, who is being polled, looks for itself.
     fn serve(&mut self, now: Instant, me: Option<Ticket>) -> Vec<Waker> {
         let mut wake = Vec::new();
-        while let Some(served) = self.limiter.poll(now) {
-            let (ticket, answer) = match served {
-                Served::Granted(ticket, receipt) => (ticket, Ok(receipt)),
-                Served::Refused(ticket, refusal) => (ticket, Err(refusal)),
+        let first = loop {
+            let (ticket, answer) = match self.limiter.step(now) {
+                Ok(Served::Granted(ticket, receipt)) => (ticket, Ok(receipt)),
+                Ok(Served::Refused(ticket, refusal)) => (ticket, Err(refusal)),
+                Err(first) => break first,
             };
             if let Some(waiter) = self.waiting.get_mut(&ticket) {
                 waiter.answer = Some(answer);
@@ -219,15 +242,15 @@ impl<A: Alarm> State<A> {
                     wake.extend(waiter.waker.take());
                 }
             }
-        }
-        self.arm(now, me, &mut wake);
+        };
+        self.arm(first, now, me, &mut wake);
         wake
     }
 
     /// Sets the alarm of the first in the queue, or as long as that one has never been polled, of
     /// another.
-    fn arm(&mut self, now: Instant, me: Option<Ticket>, wake: &mut Vec<Waker>) {
-        let Some(head) = self.limiter.head(now) else {
+    fn arm(&mut self, first: First, now: Instant, me: Option<Ticket>, wake: &mut Vec<Waker>) {
+        let Some((head, until)) = first else {
             self.armed = None;
             return;
         };
@@ -235,7 +258,8 @@ impl<A: Alarm> State<A> {
             |ticket: &Ticket| self.waiting.get(ticket).is_some_and(|waiter| waiter.waker.is_some());
         let other = || self.waiting.keys().copied().find(is_polled);
         let owner = Some(head).filter(is_polled).or(me).or_else(other);
-        let next = owner.map(|owner| (owner, self.limiter.next_wakeup(now)));
+        let until = self.limiter.wakeup_after(until, self.slack, now);
+        let next = owner.map(|owner| (owner, until));
         if next == self.armed {
             return;
         }
@@ -249,6 +273,9 @@ impl<A: Alarm> State<A> {
         }
     }
 }
+
+/// Whoever waits longer than this for nothing would rather have a timer of its own.
+const LONGEST_SLACK: Duration = Duration::from_secs(1);
 
 impl<C, A> fmt::Debug for Shared<C, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,8 @@
 //! Data and the peers beside each decision. Invariant: a target is the row's own; nothing else
 //! depends on it.
 
+use std::time::Duration;
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -189,16 +191,23 @@ fn awaited(book: &mut Book<'_>) {
     );
 }
 
+/// As coarsely as the first peer looks at its own, every 10 ms, and as finely as tokio's timer can.
 fn waiters(book: &mut Book<'_>) {
     book.crowds(
         "waiters/2000",
         (2.0, 1.0),
-        ours::crowd(),
+        ours::crowd(Duration::from_millis(10)),
+        vec![peers::leaky_bucket_crowd()],
+    );
+    book.crowds(
+        "waiters/2000/fine",
+        (2.0, 1.0),
+        ours::crowd(Duration::ZERO),
         vec![
-            peers::leaky_bucket_crowd(),
             peers::leaky_bucket_fine_crowd(),
             peers::governor_crowd(),
             peers::throttle_crowd(),
+            peers::leaky_bucket_crowd(),
         ],
     );
 }

@@ -122,16 +122,19 @@ pub(super) fn keyed<K: Clone + Eq + Hash + 'static>(keys: Vec<K>) -> Option<Side
     Some(Side::new("ours", "SharedKeyedLimiter::try_acquire()", subject))
 }
 
-/// Those who wait in line.
-pub(super) fn crowd() -> Option<Crowd> {
-    Some(Crowd::new("ours", AWAITED, || {
+/// Those who wait in line, one after the other, or as many at once as come in twice the slack.
+pub(super) fn crowd(slack: Duration) -> Option<Crowd> {
+    Some(Crowd::new("ours", AWAITED, move || {
         let limiter = tokio::SharedLimiter::with_clock(Limiter::new(), QuantaClock::new());
-        let quota = u64::try_from(WAITERS).ok().and_then(NonZeroU64::new);
-        let quota = Quota::per_second(quota.expect("some thousands"));
-        let limit = Limit::new(LimitKey::All, Dimension::Requests, quota);
-        limiter
-            .add(limit.paced(Pacing::Even).delay(Duration::ZERO))
-            .expect("evenly paced is legal");
+        let waiters = u64::try_from(WAITERS).expect("some thousands");
+        let quota = Quota::per_second(NonZeroU64::new(waiters).expect("some thousands"));
+        let at_once = u128::from(waiters) * slack.as_millis() * 2 / 1_000;
+        let at_once = u64::try_from(at_once).ok().and_then(NonZeroU64::new);
+        let limit = Limit::new(LimitKey::All, Dimension::Requests, quota)
+            .paced(at_once.map_or(Pacing::Even, Pacing::Burst))
+            .delay(Duration::ZERO);
+        limiter.add(limit).expect("paced so it is legal");
+        limiter.set_slack(slack);
         move || {
             let limiter = limiter.clone();
             async move {

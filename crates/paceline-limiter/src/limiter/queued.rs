@@ -3,6 +3,8 @@
 //! The order is the queue's, the verdict the limits'. Invariant: nobody is served whom the order
 //! does not let go, but for one who overtakes without moving the time of the first.
 
+use std::time::Duration;
+
 use paceline_core::{Demand, Instant, Receipt, Refusal};
 
 use super::Limiter;
@@ -27,6 +29,10 @@ pub enum Served {
         Refusal,
     ),
 }
+
+/// The first in the queue, where there is one, and until when it has to wait; `None` where time
+/// alone does not help.
+pub(crate) type First = Option<(Ticket, Option<Instant>)>;
 
 impl Limiter {
     /// Takes a place in the queue.
@@ -68,29 +74,44 @@ impl Limiter {
     /// Serves the queue one step: the first waiter if it fits now or must be refused, or one that
     /// may [overtake](crate::Overtaking) it. Call it until it returns `None`.
     pub fn poll(&mut self, now: Instant) -> Option<Served> {
+        self.step(now).ok()
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// Nobody can be served: who is first then.
+    pub(crate) fn step(&mut self, now: Instant) -> Result<Served, First> {
         let now = self.advance(now);
         if let Some(late) = self.queue.expired(now) {
-            let demand = self.queue.remove(late)?;
-            let earliest = match self.limits.refusal(&demand, now) {
-                Some(Refusal::NotUntil(blocked)) => blocked.until,
-                _ => None,
-            };
-            return Some(Served::Refused(late, Refusal::Deadline { earliest }));
+            return self.expire(late, now);
         }
-        let (ticket, demand) = self.queue.head(now)?;
+        let Some((ticket, demand)) = self.queue.head(now) else { return Err(None) };
         if self.limits.fits(demand, now) {
-            return self.grant(ticket, now);
+            return self.grant(ticket, now).ok_or(Some((ticket, Some(now))));
         }
         match self.limits.refusal(demand, now) {
-            Some(Refusal::NotUntil(blocked)) if self.queue.overtakes() => {
-                self.overtake(blocked.until, now)
+            Some(Refusal::NotUntil(blocked)) => {
+                let until = blocked.until;
+                let other = if self.queue.overtakes() { self.overtake(until, now) } else { None };
+                other.ok_or(Some((ticket, until)))
             }
-            Some(Refusal::NotUntil(_)) | None => None,
+            None => Err(Some((ticket, Some(now)))),
             Some(refusal) => {
                 self.queue.remove(ticket);
-                Some(Served::Refused(ticket, refusal))
+                Ok(Served::Refused(ticket, refusal))
             }
         }
+    }
+
+    /// A waiter whose deadline has passed is refused.
+    fn expire(&mut self, late: Ticket, now: Instant) -> Result<Served, First> {
+        let Some(demand) = self.queue.remove(late) else { return Err(None) };
+        let earliest = match self.limits.refusal(&demand, now) {
+            Some(Refusal::NotUntil(blocked)) => blocked.until,
+            _ => None,
+        };
+        Ok(Served::Refused(late, Refusal::Deadline { earliest }))
     }
 
     /// When to call [`Limiter::poll`] again if nothing else happens; `None` where time alone
@@ -98,11 +119,26 @@ impl Limiter {
     pub fn next_wakeup(&mut self, now: Instant) -> Option<Instant> {
         let now = self.advance(now);
         let head = self.head_until(now);
+        self.wakeup_after(head, Duration::ZERO, now)
+    }
+
+    /// The same where it is known until when the first has to wait, and up to so much later where only
+    /// admissions wait for it; never behind a deadline.
+    pub(crate) fn wakeup_after(
+        &mut self,
+        head: Option<Instant>,
+        slack: Duration,
+        now: Instant,
+    ) -> Option<Instant> {
         let behind = if self.queue.overtakes() { self.next_behind(now) } else { None };
-        [head, behind, self.queue.next_expiry(), self.queue.next_change(now)]
-            .into_iter()
-            .flatten()
-            .min()
+        let fits = [head, behind].into_iter().flatten().min();
+        let ends = [self.queue.next_expiry(), self.queue.next_change(now)];
+        let ends = ends.into_iter().flatten().min();
+        let late = fits.map(|fits| fits + slack);
+        match (late, ends) {
+            (Some(late), Some(ends)) if ends <= late => fits.min(Some(ends)),
+            (late, ends) => late.or(ends),
+        }
     }
 
     /// When the first of those may fit that may go before the head.

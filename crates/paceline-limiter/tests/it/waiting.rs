@@ -251,3 +251,77 @@ async fn a_raised_limit_and_an_ended_pause_let_waiters_go() {
     let admitted = waiter.await.expect("it ran").expect("it only has to wait");
     assert!(admitted >= until && admitted < until + Duration::from_millis(5));
 }
+
+/// A call every 100 ms and ten at once, of which ten have left; then so many wait.
+async fn spaced_out(slack: Duration, deadlines: &[Option<u64>]) -> Vec<Result<Duration, Refusal>> {
+    let quota = Quota::per(NonZeroU64::new(11).expect("not zero"), Duration::from_millis(100));
+    let pacing = Pacing::Burst(NonZeroU64::new(10).expect("not zero"));
+    let quota = quota.expect("a window");
+    let limit = Limit::new(LimitKey::All, Dimension::Requests, quota);
+    let limiter = shared([limit.paced(pacing).delay(Duration::ZERO)]);
+    limiter.set_slack(slack);
+    let call = Demand::call(Amount::exact(1));
+    for _ in 0..10 {
+        let receipt = limiter.try_acquire(&call).expect("ten at once");
+        Admission::settle(&limiter, receipt, &Actual::new());
+    }
+    let started = limiter.now();
+    let waiting: Vec<_> = deadlines
+        .iter()
+        .map(|deadline| {
+            let (limiter, call) = (limiter.clone(), call.clone());
+            let deadline = deadline.map(|ms| started + Duration::from_millis(ms));
+            let call = deadline.into_iter().fold(call, Demand::deadline);
+            tokio::spawn(async move {
+                let receipt = limiter.acquire(&call).await?;
+                Admission::settle(&limiter, receipt, &Actual::new());
+                Ok(limiter.now().since(started))
+            })
+        })
+        .collect();
+    let mut left = Vec::new();
+    for one in waiting {
+        left.push(one.await.expect("it ran"));
+    }
+    left
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_slack_those_whose_time_comes_meanwhile_leave_in_one_go() {
+    let ms = Duration::from_millis;
+    let exact = spaced_out(Duration::ZERO, &[None; 6]).await;
+    for (place, left) in (1..).zip(exact) {
+        let left = left.expect("it only has to wait");
+        assert!((ms(100) * place..ms(100) * place + ms(2)).contains(&left), "{left:?}");
+    }
+    // The first could leave after 100 ms and leaves after 350, with the two behind it.
+    let late = spaced_out(ms(250), &[None; 6]).await;
+    for (place, left) in late.into_iter().enumerate() {
+        let left = left.expect("it only has to wait");
+        let together = if place < 3 { ms(350) } else { ms(650) };
+        assert!((together..together + ms(2)).contains(&left), "{place}: {left:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slack_makes_nobody_miss_a_deadline() {
+    let left = spaced_out(Duration::from_millis(250), &[None, Some(300), None]).await;
+    let second = left[1].as_ref().expect("it could leave after 200 ms");
+    assert!(*second <= Duration::from_millis(300), "{second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slack_holds_up_nobody_whom_a_settlement_lets_go() {
+    let limiter = shared([tokens_per_minute(100)]);
+    limiter.set_slack(Duration::from_secs(1));
+    let held = limiter.acquire(&ask(100)).await.expect("fits");
+    let waiter = {
+        let limiter = limiter.clone();
+        tokio::spawn(async move { limiter.acquire(&ask(50)).await.map(|_| limiter.now()) })
+    };
+    sleep(Duration::from_millis(5)).await;
+    let settled = limiter.now();
+    Admission::settle(&limiter, held, &Actual::new().with(Dimension::TotalTokens, 10));
+    let admitted = waiter.await.expect("it ran").expect("it only has to wait");
+    assert!(admitted < settled + Duration::from_millis(2), "{admitted:?} {settled:?}");
+}
