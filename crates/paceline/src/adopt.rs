@@ -44,11 +44,18 @@ impl Client {
     /// Takes in the limits that an answer's headers state, and what they say is left.
     pub(crate) fn adopt(&self, model: &ModelId, number: Option<Number>, headers: &RateHeaders) {
         let is_new = self.learn_limits(|discover| discover.headers(model, headers));
+        let others = headers.rates().iter().filter_map(|rate| match rate.dimension()? {
+            kind @ (Dimension::InputTokens | Dimension::OutputTokens) => {
+                rate.window().filter(|window| *window == MINUTE)?;
+                Some((kind, rate.limit(), rate.remaining()))
+            }
+            _ => None,
+        });
         let limits = [
             (Dimension::Requests, headers.limit_requests(), headers.remaining_requests()),
             (Dimension::TotalTokens, headers.limit_tokens(), headers.remaining_tokens()),
         ];
-        for (dimension, limit, remaining) in limits {
+        for (dimension, limit, remaining) in limits.into_iter().chain(others) {
             let (Some(StatedLimit::Limit(limit)), Some(remaining)) = (limit, remaining) else {
                 continue;
             };

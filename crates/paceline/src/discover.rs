@@ -31,12 +31,23 @@ pub(crate) struct Discover {
     models: BTreeMap<ModelId, Known>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Known {
     rpm: Stated,
     rps: Stated,
     tpm: Stated,
     in_force: [Option<NonZeroU64>; 3],
+    /// What else is stated, such as input tokens a minute or requests a day.
+    others: Vec<Other>,
+}
+
+/// A limit that only the server speaks of.
+#[derive(Debug)]
+struct Other {
+    dimension: Dimension,
+    window: Duration,
+    stated: Stated,
+    in_force: Option<NonZeroU64>,
 }
 
 /// One limit by those who state it.
@@ -46,6 +57,9 @@ struct Stated {
     header: Option<StatedLimit>,
     refusal: Option<u64>,
 }
+
+/// Limits of a model beside the usual three; further ones are not kept.
+const MAX_OTHERS: usize = 8;
 
 /// How many models are told apart; further ones go without limits of their own.
 const MAX_MODELS: usize = 1_000;
@@ -90,7 +104,7 @@ impl Discover {
             rpm: table(row.map(|row| row.rpm)),
             rps: table(row.map(|row| row.rps)),
             tpm: table(row.map(|row| row.tpm)),
-            in_force: [None; 3],
+            ..Known::default()
         };
         self.models.insert(model.clone(), known);
         self.changes(model)
@@ -110,6 +124,19 @@ impl Discover {
         if let Some(stated) = headers.limit_tokens() {
             known.tpm.header = Some(stated);
         }
+        for rate in headers.rates() {
+            let (Some(dimension), Some(window)) = (rate.dimension(), rate.window()) else {
+                continue;
+            };
+            // Those of a minute are read above: of several the lowest.
+            let is_usual = matches!(dimension, Dimension::Requests | Dimension::TotalTokens);
+            if rate.limit().is_none() || (is_usual && window == MINUTE) {
+                continue;
+            }
+            if let Some(stated) = known.stated(dimension, window) {
+                stated.header = rate.limit();
+            }
+        }
         self.changes(model)
     }
 
@@ -117,13 +144,9 @@ impl Discover {
     pub(crate) fn refusal(&mut self, model: &ModelId, rates: &[RateReading]) -> Vec<Observation> {
         let Some(known) = self.models.get_mut(model) else { return Vec::new() };
         for rate in rates.iter().filter(|rate| rate.limit > 0) {
-            let stated = match (rate.dimension, rate.window) {
-                (Dimension::Requests, SECOND) => &mut known.rps,
-                (Dimension::Requests, MINUTE) => &mut known.rpm,
-                (Dimension::TotalTokens, MINUTE) => &mut known.tpm,
-                _ => continue,
-            };
-            stated.refusal = Some(rate.limit);
+            if let Some(stated) = known.stated(rate.dimension, rate.window) {
+                stated.refusal = Some(rate.limit);
+            }
         }
         self.changes(model)
     }
@@ -141,26 +164,58 @@ impl Discover {
             (Dimension::TotalTokens, MINUTE, known.tpm, ceilings.tpm),
         ];
         let mut changes = Vec::new();
-        for (place, (dimension, window, stated, ceiling)) in limits.into_iter().enumerate() {
-            let lowest =
-                [stated.in_force(), ceiling.map(NonZeroU64::get)].into_iter().flatten().min();
+        let mut tell = |dimension, window, before: &mut Option<NonZeroU64>, lowest: Option<u64>| {
             let limit = lowest.map(|limit| part_of(limit, ceilings.share));
-            let before = std::mem::replace(&mut known.in_force[place], limit);
-            let key = LimitKey::Model(model.clone());
-            match limit {
-                _ if limit == before => {}
-                Some(limit) => {
-                    if let Ok(quota) = Quota::per(limit, window) {
-                        changes.push(Observation::Stated { key, dimension, quota });
-                    }
-                }
-                None => {
-                    let refill = Refill::Rolling(window);
-                    changes.push(Observation::Unlimited { key, dimension, refill });
-                }
+            if limit == std::mem::replace(before, limit) {
+                return;
             }
+            let key = LimitKey::Model(model.clone());
+            let refill = Refill::Rolling(window);
+            match limit.map(|limit| Quota::per(limit, window)) {
+                Some(Ok(quota)) => changes.push(Observation::Stated { key, dimension, quota }),
+                Some(Err(_)) => {}
+                None => changes.push(Observation::Unlimited { key, dimension, refill }),
+            }
+        };
+        for (before, (dimension, window, stated, ceiling)) in known.in_force.iter_mut().zip(limits)
+        {
+            let limits = [stated.in_force(), ceiling.map(NonZeroU64::get)];
+            tell(dimension, window, before, limits.into_iter().flatten().min());
+        }
+        for other in &mut known.others {
+            let limit = other.stated.in_force();
+            tell(other.dimension, other.window, &mut other.in_force, limit);
         }
         changes
+    }
+}
+
+impl Known {
+    /// Who states so much in a window; `None` for what calls ask nothing of, and for too many.
+    fn stated(&mut self, dimension: Dimension, window: Duration) -> Option<&mut Stated> {
+        match (dimension, window) {
+            (Dimension::Requests, SECOND) => return Some(&mut self.rps),
+            (Dimension::Requests, MINUTE) => return Some(&mut self.rpm),
+            (Dimension::TotalTokens, MINUTE) => return Some(&mut self.tpm),
+            (
+                Dimension::Requests
+                | Dimension::InputTokens
+                | Dimension::OutputTokens
+                | Dimension::TotalTokens,
+                _,
+            ) => {}
+            _ => return None,
+        }
+        let is_it = |other: &Other| (other.dimension, other.window) == (dimension, window);
+        let place = self.others.iter().position(is_it).unwrap_or(self.others.len());
+        if place == self.others.len() {
+            if place == MAX_OTHERS || Quota::per(NonZeroU64::MIN, window).is_err() {
+                return None;
+            }
+            let stated = Stated::default();
+            self.others.push(Other { dimension, window, stated, in_force: None });
+        }
+        Some(&mut self.others[place].stated)
     }
 }
 
@@ -243,5 +298,36 @@ mod tests {
         assert_eq!(told(&raised), [Some(4_800), Some(100), Some(0)]);
         let reading = RateReading::new(Dimension::TotalTokens, MINUTE, 65_605, 16_000);
         assert_eq!(told(&known.refusal(&model, &[reading])), [None, None, Some(8_000)]);
+    }
+
+    #[test]
+    fn limits_of_other_kinds_and_windows_are_taken_over_too_and_few_of_them() {
+        let model = "grok-4.3".into();
+        let mut known = discover(None, None, 500);
+        known.first_call(&model);
+        let mut map = HeaderMap::new();
+        map.insert("anthropic-ratelimit-input-tokens-limit", "50000".parse().expect("legal"));
+        map.insert("x-ratelimit-limit-requests-day", "1000".parse().expect("legal"));
+        map.insert("x-ratelimit-limit", "7".parse().expect("legal"));
+        let read = RateHeaders::parse(&map, UnixMillis::new(0));
+        let stated = |dimension, limit, window| Observation::Stated {
+            key: LimitKey::Model("grok-4.3".into()),
+            dimension,
+            quota: Quota::per(NonZeroU64::new(limit).expect("not zero"), window).expect("legal"),
+        };
+        let day = Duration::from_secs(86_400);
+        assert_eq!(
+            known.headers(&model, &read),
+            [stated(Dimension::InputTokens, 25_000, MINUTE), stated(Dimension::Requests, 500, day),]
+        );
+        assert_eq!(known.headers(&model, &read), []);
+        let reading = RateReading::new(Dimension::OutputTokens, MINUTE, 9, 8);
+        let refused = known.refusal(&model, &[reading]);
+        assert_eq!(refused, [stated(Dimension::OutputTokens, 4, MINUTE)]);
+        for seconds in 100..200 {
+            let window = Duration::from_secs(seconds);
+            known.refusal(&model, &[RateReading::new(Dimension::Requests, window, 9, 8)]);
+        }
+        assert_eq!(known.models[&model].others.len(), MAX_OTHERS);
     }
 }

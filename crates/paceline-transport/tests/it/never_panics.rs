@@ -128,7 +128,7 @@ proptest! {
             }
         }
         for name in read.ignored() {
-            prop_assert!(headers.contains_key(*name));
+            prop_assert!(headers.contains_key(name));
         }
         check_error(status, &read, &body)?;
     }
@@ -145,11 +145,22 @@ proptest! {
     }
 
     #[test]
-    fn a_whole_retry_after_is_that_many_seconds(seconds in any::<u64>()) {
+    fn a_whole_retry_after_is_that_many_seconds(seconds in 0..=1_000_000_000_u64) {
         let mut headers = HeaderMap::new();
         headers.insert("retry-after", HeaderValue::from(seconds));
         let read = RateHeaders::parse(&headers, UnixMillis::new(0));
         prop_assert_eq!(read.retry_after().map(|wait| wait.as_secs()), Some(seconds));
+    }
+
+    /// A moment in seconds up to 10¹², in milliseconds above.
+    #[test]
+    fn a_larger_one_is_a_moment(number in 1_000_000_001..=i64::MAX.unsigned_abs(), now in any::<u32>()) {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", HeaderValue::from(number));
+        let read = RateHeaders::parse(&headers, UnixMillis::new(i64::from(now) * 1_000));
+        let at = if number <= 1_000_000_000_000 { u128::from(number) * 1_000 } else { number.into() };
+        let wait = at.saturating_sub(u128::from(now) * 1_000);
+        prop_assert_eq!(read.retry_after().map(|wait| wait.as_millis()), Some(wait));
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Reserved {
             message = server.message(),
             "refused"
         );
-        let hint = headers.retry_after().into_iter().chain(server.resets_in()).max();
+        let hint = hint(headers, &server);
         if verdict == Verdict::Wait(Wait::Rate) {
             self.client.rate_refused(&self.call, self.receipt, &server, hint);
         }
@@ -110,7 +110,7 @@ impl Reserved {
             message = server.message(),
             "an error in the stream"
         );
-        let hint = headers.retry_after().into_iter().chain(server.resets_in()).max();
+        let hint = hint(headers, server);
         if server.verdict() == Verdict::Wait(Wait::Rate) {
             self.client.rate_refused(&self.call, self.receipt, server, hint);
         }
@@ -134,6 +134,13 @@ impl Reserved {
     fn backoff(&self) -> Duration {
         self.client.0.retry.backoff(self.id.attempt + 1, rand::random())
     }
+}
+
+/// How long the server says to wait: `retry-after`, or without it the resets of what is used up, and
+/// what the body says.
+fn hint(headers: &RateHeaders, server: &ServerError) -> Option<Duration> {
+    let stated = headers.retry_after().or_else(|| headers.exhausted_for());
+    stated.into_iter().chain(server.resets_in()).max()
 }
 
 impl Client {

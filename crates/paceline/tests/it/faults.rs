@@ -47,6 +47,29 @@ async fn ends(answer: Answer) -> (Client, MockTransport, Result<u32, ErrorKind>)
 }
 
 #[tokio::test(start_paused = true)]
+async fn fault_01_without_retry_after_the_reset_of_what_is_used_up_is_the_hint() {
+    let limited = |answer: Answer| {
+        answer
+            .header("x-ratelimit-remaining-requests", "0")
+            .header("x-ratelimit-reset-requests", "9s")
+            .header("x-ratelimit-remaining-tokens", "100")
+            .header("x-ratelimit-reset-tokens", "40s")
+    };
+    for (retry_after, seconds) in [(None, 9), (Some("3"), 3)] {
+        let answer = limited(Answer::new(429, BARE));
+        let answer =
+            retry_after.into_iter().fold(answer, |it, text| it.header("retry-after", text));
+        let transport = MockTransport::new().then(answer).always(Answer::new(200, GOOD));
+        let client = mocked(&transport).build().expect("legal settings");
+        client.chat(&chat()).await.expect("the second attempt");
+        let sent = transport.sent();
+        let waited = sent[1].at() - sent[0].at();
+        let least = Duration::from_secs(seconds);
+        assert!((least..least + Duration::from_secs(3)).contains(&waited), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn fault_01_a_hint_holds_for_everybody_on_that_model_and_for_nobody_else() {
     for after in ["7", "Wed, 21 Oct 2065 07:28:00 GMT"] {
         let transport = MockTransport::new()
