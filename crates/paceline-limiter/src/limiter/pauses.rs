@@ -54,6 +54,10 @@ impl Pauses {
             pause.probes &= pause.is_on || now < pause.until + NOTED;
             pause.until = if pause.is_on { pause.until.max(until) } else { until };
             pause.is_on = true;
+            if let Some((_, before, _)) = &mut pause.ahead {
+                // It holds whatever becomes of the call that went ahead.
+                *before = until.max(*before);
+            }
         } else if self.0.len() < MOST {
             self.0.push(Pause::new(key, dimension, until));
         } else if let Some(last) = self.0.last_mut() {
@@ -246,6 +250,20 @@ mod tests {
             pauses.add(&LimitKey::All, None, at(2_000), at(millis));
             assert_eq!(pauses.snapshot(at(1_000))[0].probes, probes, "after {millis} ms");
         }
+    }
+
+    /// Found by the oracle's hundred million steps, in 4 of 57,000 worlds.
+    #[test]
+    fn a_pause_outlives_the_call_that_went_ahead_before_it_and_never_left() {
+        let mut pauses = Pauses::default();
+        let demand = Demand::new();
+        pauses.add(&LimitKey::All, None, at(1_000), at(0));
+        pauses.probe(&LimitKey::All, None, at(0));
+        pauses.admitted(&demand, 1, at(1_100));
+        pauses.add(&LimitKey::All, None, at(1_200), at(1_150));
+        pauses.cancelled(1);
+        assert_eq!(pauses.until(&demand, at(1_150)), Some(at(1_200)));
+        assert_eq!(pauses.until(&demand, at(1_200)), None);
     }
 
     #[test]
