@@ -154,7 +154,8 @@ impl ServerError {
     pub fn read(status: StatusCode, headers: &RateHeaders, body: &[u8]) -> Self {
         let body = &body[..body.len().min(MAX_BODY)];
         let shape = shape::read(body);
-        let rates = rates::readings(&shape.message);
+        let said = classify::beginning(&shape.message);
+        let rates = rates::readings(said);
         let verdict = match classify::verdict(status.as_u16(), &shape, &rates) {
             Verdict::Wait(_) | Verdict::Retry(_) if headers.should_retry() == Some(false) => {
                 Verdict::Reject(Reject::Other)
@@ -164,7 +165,7 @@ impl ServerError {
         Self {
             status: status.as_u16(),
             verdict,
-            resets_in: rates::resets_in(&shape.message),
+            resets_in: rates::resets_in(said),
             message: excerpt(&shape.message, MAX_MESSAGE),
             code: shape.code.map(|code| excerpt(&code, MAX_CODE)).filter(|code| !code.is_empty()),
             rates,

@@ -4,7 +4,7 @@
 //! itself is absent, never a wrong number, and is named in [`RateHeaders::ignored`].
 
 mod ietf;
-mod moment;
+pub(crate) mod moment;
 mod name;
 mod rate;
 

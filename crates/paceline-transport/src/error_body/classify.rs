@@ -34,10 +34,14 @@ pub(super) fn verdict(status: u16, shape: &Shape, rates: &[RateReading]) -> Verd
     by_status(status, shape)
 }
 
-/// The part of a text that is searched, in lower case.
-fn searched(text: &str) -> String {
+/// The part of a text that is searched.
+pub(super) fn beginning(text: &str) -> &str {
     let end = (0..=SEARCHED.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
-    text[..end.unwrap_or(0)].to_ascii_lowercase()
+    &text[..end.unwrap_or(0)]
+}
+
+fn searched(text: &str) -> String {
+    beginning(text).to_ascii_lowercase()
 }
 
 /// What text or code means what, under which status.
@@ -73,7 +77,7 @@ impl When {
     }
 }
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     // 429 until the spring of 2026 and 403 since.
     Rule {
         when: When::Refused,
@@ -101,7 +105,7 @@ const RULES: [Rule; 9] = [
     Rule {
         when: When::Input,
         phrases: &["violates usage guidelines", "safety_check_type"],
-        codes: &["content_policy_violation", "content_filter"],
+        codes: &["content_policy_violation", "content_filter", "responsibleaipolicyviolation"],
         verdict: Verdict::Reject(Reject::Content),
     },
     // xAI says so with a 400.
@@ -114,8 +118,15 @@ const RULES: [Rule; 9] = [
             "api key not valid",
             "no api key provided",
         ],
-        codes: &["invalid_api_key", "unauthenticated"],
+        codes: &["invalid_api_key", "unauthenticated", "authentication_error"],
         verdict: Verdict::Stop(Stop::BadKey),
+    },
+    // The IETF's draft on rate-limit headers.
+    Rule {
+        when: When::Refused,
+        phrases: &[],
+        codes: &["abnormal-usage-detected"],
+        verdict: Verdict::Stop(Stop::Blocked),
     },
     Rule {
         when: When::Input,
@@ -138,13 +149,20 @@ const RULES: [Rule; 9] = [
     Rule {
         when: When::Rate,
         phrases: &["at capacity", "over capacity"],
-        codes: &[],
+        codes: &["temporary-reduced-capacity", "engine_overloaded", "model_overloaded"],
         verdict: Verdict::Wait(Wait::Capacity),
     },
     Rule {
         when: When::Rate,
         phrases: &["too many requests", "too many tokens"],
-        codes: &["resource-exhausted", "some resource has been exhausted", "rate_limit_exceeded"],
+        codes: &[
+            "resource-exhausted",
+            "resource_exhausted",
+            "some resource has been exhausted",
+            "rate_limit_exceeded",
+            "rate_limit_error",
+            "quota-exceeded",
+        ],
         verdict: Verdict::Wait(Wait::Rate),
     },
     Rule {
@@ -185,7 +203,9 @@ fn forbidden(shape: &Shape) -> Stop {
 /// generated, so that no code means "refused before generation".
 fn by_code(code: &str) -> Verdict {
     match code {
-        "permission-denied" | "403" => Verdict::Stop(Stop::NoEntitlement),
+        "permission-denied" | "permission_denied" | "permission_error" | "403" => {
+            Verdict::Stop(Stop::NoEntitlement)
+        }
         "401" => Verdict::Stop(Stop::BadKey),
         "429" => Verdict::Wait(Wait::Rate),
         "unavailable"
@@ -194,6 +214,8 @@ fn by_code(code: &str) -> Verdict {
         | "internal-error"
         | "deadline-exceeded"
         | "server_error"
+        | "overloaded_error"
+        | "api_error"
         | "408"
         | "409"
         | "500"
@@ -201,9 +223,12 @@ fn by_code(code: &str) -> Verdict {
         | "503"
         | "504"
         | "529" => Verdict::Retry(Retry::MaybeCharged),
-        "invalid-argument" | "client specified an invalid argument" | "400" | "422" => {
-            Verdict::Reject(Reject::BadRequest)
-        }
+        "invalid-argument"
+        | "invalid_argument"
+        | "invalid_request_error"
+        | "client specified an invalid argument"
+        | "400"
+        | "422" => Verdict::Reject(Reject::BadRequest),
         _ => Verdict::Reject(Reject::Other),
     }
 }

@@ -1,14 +1,16 @@
 //! Finds the rates and the reset that a refusal's text names.
 //!
 //! The grammar is what xAI writes: `<what> per <window> (actual/limit): <n>/<n>`, several of them
-//! joined by commas, and `Resets in: 1h 2m 3s`. What this file keeps: a number that does not fit
-//! makes the reading absent, never wrong.
+//! joined by commas, and `Resets in: 1h 2m 3s`; beside it what OpenAI and those like it write:
+//! `on tokens per min (TPM): Limit 10000, Used 9500, Requested 600. Please try again in 1.2s`. What
+//! this file keeps: a number that does not fit makes the reading absent, never wrong.
 
 use std::time::Duration;
 
 use paceline_core::Dimension;
 
 use super::RateReading;
+use crate::headers::moment::decimal;
 
 /// A message that names more rates than this is read no further.
 const MAX_READINGS: usize = 8;
@@ -32,15 +34,40 @@ pub(super) fn readings(message: &str) -> Vec<RateReading> {
             }
         }
     }
+    if found.is_empty() {
+        found.extend(limit_and_used(&lower))
+    }
     found
+}
+
+/// `<what> per <window> ...: Limit <n>, Used <n>, Requested <n>`, the last of which may be missing, and
+/// `Limit: <n> / min. Current: <n> / min`. What is requested counts as used: it would have been.
+fn limit_and_used(lower: &str) -> Option<RateReading> {
+    let per = lower.find(" per ")? + " per ".len();
+    let window = lower[per..].split(|c: char| !c.is_ascii_alphabetic()).next()?;
+    let (dimension, window) = counted(&lower[..per + window.len()])?;
+    let rest = &lower[per..];
+    let after = |mark: &str| {
+        let text = &rest[rest.find(mark)? + mark.len()..];
+        let (number, rest) = number(text.trim_start_matches([':', ' ']))?;
+        // Not the beginning of a longer number, such as one with a thousands separator.
+        let is_whole = !rest.starts_with(|c: char| c.is_alphanumeric())
+            && !rest
+                .strip_prefix(',')
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        is_whole.then_some(number)
+    };
+    let used = after("used").or_else(|| after("current"))?;
+    let actual = used.checked_add(after("requested").unwrap_or(0))?;
+    Some(RateReading::new(dimension, window, actual, after("limit")?))
 }
 
 /// What stands in front of the mark: `[input|output] <what> per <window>`.
 fn counted(before: &str) -> Option<(Dimension, Duration)> {
     let mut words = before.split_whitespace().rev();
     let window = match words.next()? {
-        "second" => 1,
-        "minute" => 60,
+        "second" | "sec" => 1,
+        "minute" | "min" => 60,
         "hour" => 3_600,
         "day" => 86_400,
         _ => return None,
@@ -82,12 +109,18 @@ fn number(text: &str) -> Option<(u64, &str)> {
     Some((text[..length].parse().ok()?, &text[length..]))
 }
 
-/// The time that `Resets in: 1h 2m 3s` states; also with words, such as `45 seconds`.
+/// The time that `Resets in: 1h 2m 3s` states, or `try again in 1.2s`, or `retry after 45 seconds`.
 pub(super) fn resets_in(message: &str) -> Option<Duration> {
-    const MARK: &str = "resets in";
+    const MARKS: [&str; 4] = ["resets in", "try again in", "retry after", "retry in"];
     let lower = message.to_ascii_lowercase();
-    let mut rest = &lower[lower.find(MARK)? + MARK.len()..];
-    rest = rest.trim_start().strip_prefix(':').unwrap_or(rest);
+    MARKS.iter().find_map(|mark| {
+        let rest = &lower[lower.find(mark)? + mark.len()..];
+        span(rest.trim_start().strip_prefix(':').unwrap_or(rest))
+    })
+}
+
+/// Numbers with units at the beginning of a text, added up.
+fn span(mut rest: &str) -> Option<Duration> {
     let mut total: Option<Duration> = None;
     // Days, hours, minutes, seconds, milliseconds: no more parts than that.
     for _ in 0..5 {
@@ -98,10 +131,11 @@ pub(super) fn resets_in(message: &str) -> Option<Duration> {
     total
 }
 
-/// One number with its unit; its time is `None` where it does not fit.
+/// One number, whole or decimal, with its unit; its time is `None` where it does not fit.
 fn part(text: &str) -> Option<(Option<Duration>, &str)> {
     let text = text.trim_start_matches([' ', ',']);
-    let (count, rest) = number(text)?;
+    let length = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+    let (count, rest) = text.split_at(length);
     let rest = rest.trim_start();
     let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (unit, rest) = rest.split_at(length);
@@ -113,7 +147,7 @@ fn part(text: &str) -> Option<(Option<Duration>, &str)> {
         "d" | "day" | "days" => 86_400_000,
         _ => return None,
     };
-    Some((count.checked_mul(millis).map(Duration::from_millis), rest))
+    Some((decimal(count, millis * 1_000_000), rest))
 }
 
 #[cfg(test)]
@@ -145,6 +179,26 @@ mod tests {
         );
         check("Input tokens per hour (actual/limit): 1/2", &[(InputTokens, 3_600, 1, 2)]);
         check("completion tokens per minute (ACTUAL/LIMIT): 1/2", &[(OutputTokens, 60, 1, 2)]);
+    }
+
+    #[test]
+    fn a_rate_is_read_as_openai_and_those_like_it_write_it() {
+        use Dimension::{Requests, TotalTokens};
+        check(
+            "Rate limit reached for m in organization org-1 on tokens per min (TPM): Limit 10000, Used 9500, Requested 600. Please try again in 600ms.",
+            &[(TotalTokens, 60, 10_100, 10_000)],
+        );
+        check(
+            "Rate limit reached for m on requests per min. Limit: 20 / min. Current: 24 / min.",
+            &[(Requests, 60, 24, 20)],
+        );
+        check(
+            "Rate limit reached for model `m` on requests per day (RPD): Limit 14400, Used 14400, Requested 1.",
+            &[(Requests, 86_400, 14_401, 14_400)],
+        );
+        check("on tokens per min (TPM): Limit 10,000, Used 9,500, Requested 600.", &[]);
+        check("on tokens per min (TPM): Limit 10000, Requested 600.", &[]);
+        check("on images per min: Limit 5, Used 5", &[]);
     }
 
     #[test]
@@ -181,11 +235,15 @@ mod tests {
             ("Resets in: 1h2m", Some(3_720)),
             ("Resets in: soon", None),
             ("Resets in: 5", None),
+            ("Please try again in 6m0s. Visit", Some(360)),
+            ("Please retry after 26 seconds.", Some(26)),
             ("Resets in: 99999999999999999999s", None),
             ("Resets in: 18446744073709551615d", None),
             ("it resets", None),
         ] {
             assert_eq!(resets_in(text), seconds.map(Duration::from_secs), "{text}");
         }
+        assert_eq!(resets_in("try again in 1.244s"), Some(Duration::from_millis(1_244)));
+        assert_eq!(resets_in("try again in 20ms"), Some(Duration::from_millis(20)));
     }
 }

@@ -36,18 +36,41 @@ fn json(value: &Value) -> Shape {
 fn object(outer: &Value) -> Shape {
     let error = outer.get("error").filter(|error| !error.is_null());
     let inner = error.filter(|error| error.is_object());
+    let levels = || [inner, Some(outer)].into_iter().flatten();
     let message = match error {
         Some(Value::String(message)) => Some(message.clone()),
-        _ => [inner, Some(outer)].into_iter().flatten().find_map(|from| {
-            ["message", "detail", "error"].iter().find_map(|name| scalar(from.get(name)?))
+        _ => levels().find_map(|from| {
+            ["message", "detail", "error", "title"].iter().find_map(|name| said(from.get(name)?))
         }),
     };
-    let code = [inner, Some(outer)]
-        .into_iter()
-        .flatten()
-        .find_map(|from| scalar(from.get("code")?))
-        .or_else(|| inner.and_then(|inner| scalar(inner.get("type")?)));
+    // Google's code is the status, and its status the code.
+    let named = |name: &'static str| {
+        levels().find_map(move |from| from.get(name)?.as_str().map(ToOwned::to_owned))
+    };
+    let code = named("code")
+        .or_else(|| inner.and_then(|inner| inner.get("status")?.as_str().map(ToOwned::to_owned)))
+        .or_else(|| levels().find_map(|from| scalar(from.get("code")?)))
+        .or_else(|| inner.and_then(|inner| scalar(inner.get("type")?)))
+        .or_else(|| problem(outer));
     Shape { message: message.unwrap_or_default(), code, html: false }
+}
+
+/// The last part of the address that names a problem (RFC 9457).
+fn problem(outer: &Value) -> Option<String> {
+    let kind = outer.get("type")?.as_str()?;
+    let (_, last) = kind.rsplit_once(['#', '/'])?;
+    (!last.is_empty()).then(|| last.to_owned())
+}
+
+/// A text, or the first of a list of complaints about a request's fields.
+fn said(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(list) => list.first().and_then(|first| match first {
+            Value::Object(first) => scalar(first.get("msg").or_else(|| first.get("message"))?),
+            first => scalar(first),
+        }),
+        value => scalar(value),
+    }
 }
 
 /// A string or a number, as text.
@@ -104,6 +127,23 @@ mod tests {
         check(r#""stream and deferred""#, "stream and deferred", None);
         check(r#"{"message": "no", "code": 7}"#, "no", Some("7"));
         check(r#"{"detail": "no"}"#, "no", None);
+        check(r#"{"detail": [{"loc": ["body", 3], "msg": "no", "type": "missing"}]}"#, "no", None);
+        check(
+            r#"{"type": "error", "error": {"type": "overloaded_error", "message": "no"}}"#,
+            "no",
+            Some("overloaded_error"),
+        );
+        check(
+            r#"{"error": {"code": 429, "message": "no", "status": "RESOURCE_EXHAUSTED"}}"#,
+            "no",
+            Some("RESOURCE_EXHAUSTED"),
+        );
+        check(
+            r#"{"type": "https://a.example/http-problem-types#quota-exceeded", "title": "no"}"#,
+            "no",
+            Some("quota-exceeded"),
+        );
+        check(r#"{"type": "about:blank", "title": "no", "status": 429}"#, "no", None);
         check(r#"[{"error": {"message": "no", "code": 429}}]"#, "no", Some("429"));
         check("  upstream connect error\n", "upstream connect error", None);
         check("", "", None);

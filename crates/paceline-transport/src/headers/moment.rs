@@ -83,7 +83,7 @@ fn units(text: &str) -> Option<Duration> {
 
 /// `digits[.digits]` of a unit of so many nanoseconds, rounded up; `None` for a sign, an
 /// exponent, NaN, infinity, or more than fits.
-fn decimal(text: &str, unit_ns: u64) -> Option<Duration> {
+pub(crate) fn decimal(text: &str, unit_ns: u64) -> Option<Duration> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if !digits(whole) || !digits(fraction) {

@@ -269,6 +269,45 @@ fn an_error_under_a_success_status_is_judged_by_its_code() {
     assert_eq!(read(200, "<html><title>Log in</title></html>").verdict(), OTHER);
 }
 
+/// Servers that speak like OpenAI, Anthropic, Google, or the IETF's draft.
+#[test]
+fn other_providers_bodies_mean_the_same() {
+    let anthropic = |kind: &str| {
+        format!(r#"{{"type": "error", "error": {{"type": "{kind}", "message": "It failed."}}}}"#)
+    };
+    let problem = |kind: &str| {
+        format!(r#"{{"type": "https://a.example/problems#{kind}", "title": "It failed."}}"#)
+    };
+    let google =
+        r#"{"error": {"code": 429, "message": "It failed.", "status": "RESOURCE_EXHAUSTED"}}"#;
+    let azure = r#"{"error": {"code": "429", "message": "Requests have exceeded the call rate limit. Please retry after 26 seconds."}}"#;
+    for (status, body, verdict) in [
+        (429, anthropic("rate_limit_error"), RATE),
+        (529, anthropic("overloaded_error"), OVERLOADED),
+        (200, anthropic("overloaded_error"), MAYBE_CHARGED),
+        (200, anthropic("rate_limit_error"), RATE),
+        (200, anthropic("api_error"), MAYBE_CHARGED),
+        (200, anthropic("authentication_error"), BAD_KEY),
+        (200, anthropic("permission_error"), NO_ENTITLEMENT),
+        (200, anthropic("invalid_request_error"), BAD_REQUEST),
+        (413, anthropic("request_too_large"), TOO_LARGE),
+        (401, anthropic("authentication_error"), BAD_KEY),
+        (429, problem("quota-exceeded"), RATE),
+        (429, problem("temporary-reduced-capacity"), CAPACITY),
+        (503, problem("temporary-reduced-capacity"), OVERLOADED),
+        (429, problem("abnormal-usage-detected"), BLOCKED),
+        (429, google.to_owned(), RATE),
+        (200, google.to_owned(), RATE),
+        (429, azure.to_owned(), RATE),
+    ] {
+        assert_eq!(read(status, &body).verdict(), verdict, "{status} {body}");
+    }
+    assert_eq!(read(429, azure).resets_in(), Some(Duration::from_secs(26)));
+    let openai = "Rate limit reached for m in organization org-1 on tokens per min (TPM): Limit 10000, Used 9500, Requested 600. Please try again in 600ms.";
+    rates(openai, RATE, &[(Dimension::TotalTokens, 60, 10_100, 10_000)]);
+    assert_eq!(read(429, openai).resets_in(), Some(Duration::from_millis(600)));
+}
+
 #[test]
 fn the_server_can_forbid_a_retry_but_not_ask_for_one() {
     let headers = |value| {
@@ -303,6 +342,10 @@ fn a_prompt_echoed_behind_the_message_does_not_decide() {
     let echo = format!("{} Incorrect API key provided", "x".repeat(3_000));
     let body = serde_json::json!({"code": "invalid-argument", "error": echo}).to_string();
     assert_eq!(read(400, &body).verdict(), BAD_REQUEST);
+    let echo =
+        format!("{} Try again in 3 days. Requests per Day (actual/limit): 9/0", "x".repeat(3_000));
+    let error = read(500, &serde_json::json!({"error": echo}).to_string());
+    assert_eq!((error.verdict(), error.resets_in()), (MAYBE_CHARGED, None));
 }
 
 #[test]
