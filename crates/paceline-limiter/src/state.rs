@@ -207,6 +207,10 @@ impl LimitState {
     }
 
     fn guard(&mut self, amount: Amount, demand: &Demand, now: Instant) -> Verdict {
+        // A delay bound may have been narrowed, which Flow foresees by.
+        if now.as_nanos() >= self.steady_until {
+            self.expire(now);
+        }
         self.take_others_in(now);
         if let Some(flow) = &mut self.flow {
             return match (
@@ -538,11 +542,11 @@ impl LimitState {
     fn expire(&mut self, now: Instant) {
         if let Counts::Window(window) = &mut self.counts {
             self.used -= window.expire(now);
-            self.steady_until = window.next_expiry_ns();
         }
         if self.widened().is_some_and(|widened| widened.narrows <= now) {
             self.narrow(now);
         }
+        self.steady_until = self.steady();
         if self.others.is_some() {
             self.follow_others(now);
         }

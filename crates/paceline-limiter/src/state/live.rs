@@ -158,6 +158,16 @@ impl LimitState {
         self.learned().credit = Some((credit, at));
     }
 
+    /// When time next changes what is counted or how.
+    pub(super) fn steady(&self) -> u64 {
+        let expires = match &self.counts {
+            Counts::Window(window) => window.next_expiry_ns(),
+            _ => u64::MAX,
+        };
+        let narrows = self.widened().map_or(u64::MAX, |widened| widened.narrows.as_nanos());
+        expires.min(narrows)
+    }
+
     /// The delay bound as it was before it was widened.
     pub(super) fn widened(&self) -> Option<Widened> {
         self.learned.as_ref()?.widened
@@ -208,10 +218,7 @@ impl LimitState {
         if let (Counts::Window(window), true) = (&mut self.counts, is_wider) {
             *window = window.reaching(delay);
         }
-        self.steady_until = match &self.counts {
-            Counts::Window(window) => window.next_expiry_ns(),
-            _ => u64::MAX,
-        };
+        self.steady_until = self.steady();
         self.holds = !matches!(self.counts, Counts::Pacer);
         self.delay_ns = delay_ns;
         self.on_arrival = self.limit.is_on_arrival();

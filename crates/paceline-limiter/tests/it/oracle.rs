@@ -90,6 +90,25 @@ fn random_worlds_keep_every_promise() {
     assert!(tally.violations.is_empty(), "{} violations", tally.violations.len());
 }
 
+/// Worlds in which long runs found something, as seed and number.
+const FOUND: [(u64, u64); 5] = [
+    // A delay bound was due to be narrowed, and a verdict of Flow came before that.
+    (20_260_101, 2_870),
+    // A pause was forgotten with the call that had gone ahead before it.
+    (20_260_101, 35_523),
+    (20_260_101, 41_957),
+    (20_260_101, 49_704),
+    (20_260_101, 55_489),
+];
+
+#[test]
+fn worlds_that_once_broke_a_promise_keep_it() {
+    for (seed, number) in FOUND {
+        let tally = world(seed, number);
+        assert!(tally.violations.is_empty() && tally.steps > 0, "{:?}", tally.violations);
+    }
+}
+
 #[test]
 #[expect(clippy::print_stdout, reason = "counts are what it is run for")]
 fn every_short_sequence_is_decided_as_by_a_naive_limiter() {
