@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod deps;
 mod fit;
+mod fuzz;
 mod loom;
 mod oracle;
 mod shell;
@@ -44,6 +45,8 @@ enum Task {
     Loom,
     /// The limiter against its oracle: random steps and every short sequence.
     Oracle(oracle::Arguments),
+    /// Random input for every parser, by libFuzzer; needs nightly Rust and cargo-fuzz.
+    Fuzz(fuzz::Arguments),
     /// Measures; writes the rows to target/paceline-bench/NAME.json.
     Bench(bench::Arguments),
     /// Fits the tables that the estimator starts from, and writes them in place.
@@ -74,6 +77,7 @@ fn run(task: &Task) -> Outcome {
         Task::Tidy => tidy::run(&workspace),
         Task::Loom => loom::run(&workspace),
         Task::Oracle(arguments) => oracle::run(&workspace, arguments),
+        Task::Fuzz(arguments) => fuzz::run(&workspace, arguments),
         Task::Bench(arguments) => bench::run(&workspace, arguments),
         Task::Fit(arguments) => fit::run(&workspace, arguments),
         Task::Ci { full: false } => test::run(&workspace, &[]),

@@ -5,9 +5,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// How a task ends.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
@@ -92,6 +92,14 @@ impl Workspace {
         self.command(&self.cargo)
     }
 
+    /// A cargo command of whichever toolchain its first argument names, as `+nightly`: found by name and
+    /// not by path, so that it reaches rustup.
+    pub(crate) fn any_cargo(&self) -> Command {
+        let mut command = self.command("cargo");
+        command.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+        command
+    }
+
     /// A command at the workspace's root, without what `cargo run` told this program about its
     /// own package: build scripts that look at such variables would run again and again.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
@@ -120,15 +128,36 @@ pub(crate) fn finish(mut command: Command) -> Outcome {
 }
 
 /// Runs a command, passes its standard output on, and shows each line of it to `seen` as well.
-pub(crate) fn finish_watched(mut command: Command, mut seen: impl FnMut(&str)) -> Outcome {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|why| Failure::check(format!("it can't be started: {why}")))?;
-    if let Some(stdout) = child.stdout.take() {
+pub(crate) fn finish_watched(mut command: Command, seen: impl FnMut(&str)) -> Outcome {
+    command.stdout(Stdio::piped());
+    watch(
+        command,
+        |child| child.stdout.take().map(|output| Box::new(output) as Box<dyn Read>),
+        seen,
+    )
+}
+
+/// The same of a command that says everything on standard error.
+pub(crate) fn finish_watched_errors(mut command: Command, seen: impl FnMut(&str)) -> Outcome {
+    command.stderr(Stdio::piped());
+    watch(
+        command,
+        |child| child.stderr.take().map(|output| Box::new(output) as Box<dyn Read>),
+        seen,
+    )
+}
+
+fn watch(
+    mut command: Command,
+    output: impl FnOnce(&mut Child) -> Option<Box<dyn Read>>,
+    mut seen: impl FnMut(&str),
+) -> Outcome {
+    let mut child =
+        command.spawn().map_err(|why| Failure::check(format!("it can't be started: {why}")))?;
+    if let Some(output) = output(&mut child) {
         let mut line = Vec::new();
-        let mut stdout = BufReader::new(stdout);
-        while stdout.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        let mut output = BufReader::new(output);
+        while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
             let text = String::from_utf8_lossy(&line);
             say(text.trim_end_matches(['\n', '\r']));
             seen(text.trim_end());

@@ -4,8 +4,10 @@
 
 #[cfg(all(feature = "conformance", feature = "reqwest"))]
 mod conformance;
+mod corpus;
 mod errors;
 mod headers;
+mod laws;
 #[cfg(feature = "mock")]
 mod mock;
 mod never_panics;

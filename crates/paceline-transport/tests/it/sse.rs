@@ -3,57 +3,12 @@
 use paceline_transport::sse::{AnswerStream, ChunkKind, Decoder, EventTooLarge, StreamEnding};
 use proptest::prelude::*;
 
-type Seen = Vec<(String, String)>;
-
-fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Seen, bool) {
-    let mut decoder = Decoder::new();
-    let mut seen = Vec::new();
-    for piece in pieces {
-        let pushed =
-            decoder.push(piece, |event| seen.push((event.name.to_owned(), event.data.to_owned())));
-        pushed.expect("small events");
-    }
-    (seen, decoder.is_amid_event())
-}
-
-/// An independent reading of the whole stream at once, by the grammar of the standard.
-fn by_the_grammar(bytes: &[u8]) -> (Seen, bool) {
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let is_ended = text.is_empty() || text.ends_with('\n');
-    let mut lines: Vec<&str> = text.split('\n').collect();
-    let rest = lines.pop().unwrap_or_default();
-    let (mut seen, mut data, mut name) = (Vec::new(), None::<String>, String::new());
-    for line in lines {
-        if line.is_empty() {
-            if let Some(data) = data.take() {
-                let name = if name.is_empty() { "message".to_owned() } else { name.clone() };
-                seen.push((name, data));
-            }
-            name.clear();
-            continue;
-        }
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "data" => {
-                data = Some(match data {
-                    Some(before) => format!("{before}\n{value}"),
-                    None => value.to_owned(),
-                });
-            }
-            "event" => name = value.to_owned(),
-            _ => {}
-        }
-    }
-    (seen, data.is_some() || !(is_ended || rest.is_empty()))
-}
+use super::laws::{by_the_grammar, decode};
 
 #[test]
 fn the_examples_of_the_standard() {
     let check = |stream: &str, expected: &[(&str, &str)]| {
-        let expected: Seen =
+        let expected: Vec<(String, String)> =
             expected.iter().map(|(name, data)| ((*name).into(), (*data).into())).collect();
         assert_eq!(decode([stream.as_bytes()]).0, expected, "{stream:?}");
     };
