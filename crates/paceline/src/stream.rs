@@ -163,12 +163,21 @@ impl ReplyStream {
                     }
                 }
                 Some(Err(error)) => self.broke_off(error),
-                None => {
-                    let kind = TransportErrorKind::Reset;
-                    let reach = paceline_transport::Reach::MaybeSent;
-                    self.broke_off(TransportError::new(kind, reach));
-                }
+                None => self.bytes_over(),
             }
+        }
+    }
+
+    /// Nothing more comes. A server that does not stream has answered with one object.
+    fn bytes_over(&mut self) {
+        let ready = &mut self.ready;
+        self.answer.end(|chunk| ready.push_back(chunk));
+        if self.answer.ending().is_some() {
+            self.look_at_ending();
+        } else {
+            let kind = TransportErrorKind::Reset;
+            let reach = paceline_transport::Reach::MaybeSent;
+            self.broke_off(TransportError::new(kind, reach));
         }
     }
 
@@ -184,6 +193,11 @@ impl ReplyStream {
             return;
         }
         self.reserved.tell_progress(&self.answer, &mut self.told);
+        self.look_at_ending();
+    }
+
+    fn look_at_ending(&mut self) {
+        let seen = self.answer.text_bytes() + self.answer.reasoning_bytes();
         match self.answer.ending() {
             None => {}
             Some(StreamEnding::Complete) => self.end(Ok(())),
@@ -251,7 +265,11 @@ impl Reserved {
         let said = self.believed(&answer.usage());
         let usage = said.unwrap_or_else(|| self.reckoned(answer));
         let is_whole = over.is_whole && said.is_some();
-        let cost = self.settled_as(over.status, &usage, is_whole);
+        let terms = match (said, answer.usage_value()) {
+            (Some(_), Some(value)) => self.call.terms.billed(answer.service_tier(), Some(value)),
+            _ => self.call.terms.most,
+        };
+        let cost = self.settled_as(over.status, &usage, is_whole, &terms);
         if let (Some(usage), true) = (said, is_whole) {
             let observed = Observed::new(usage, self.since_sent());
             let observed = match over.first_output {

@@ -56,13 +56,10 @@ impl AskedTerms {
         Self { expected, most, service, region, dearest }
     }
 
-    /// The terms on which an answer is billed, by what it says of them and of its usage. What it does not
-    /// say is as it was asked.
-    pub(crate) fn billed(&self, answer: &Value, usage: Option<&Value>) -> Terms {
-        let service = match answer.get("service_tier").and_then(Value::as_str) {
-            Some(tier) => service(tier),
-            None => self.service,
-        };
+    /// The terms on which an answer is billed, by the service tier and the usage that it tells. What it
+    /// does not tell is as it was asked.
+    pub(crate) fn billed(&self, tier: Option<&str>, usage: Option<&Value>) -> Terms {
+        let service = tier.map_or(self.service, service);
         let plain = Terms::new().service(service).region(self.region);
         // Fees that can't be read are those that were reserved.
         usage
@@ -171,12 +168,12 @@ mod tests {
             let plain = Terms::new().region(Region::UnitedStates);
             assert_eq!(asked.most, plain.service(Service::Priority));
             assert_eq!(asked.expected, asked.most);
-            assert_eq!(asked.billed(&json!({}), None), asked.most);
-            assert_eq!(asked.billed(&json!({ "service_tier": "default" }), None), plain);
+            assert_eq!(asked.billed(None, None), asked.most);
+            assert_eq!(asked.billed(Some("default"), None), plain);
         }
         let plain = asked("api.x.ai", &json!({ "service_tier": "default" }));
         assert_eq!(plain.most, Terms::new());
-        let billed = plain.billed(&json!({ "service_tier": "priority" }), None);
+        let billed = plain.billed(Some("priority"), None);
         assert_eq!(billed, Terms::new().service(Service::Priority));
     }
 
@@ -198,9 +195,9 @@ mod tests {
             "server_side_tool_usage_details":
                 { "web_search_calls": 2, "file_search_calls": 1, "mcp_calls": 5, "x_search_calls": null } });
         let billed = search(Tool::WebSearch, 2).tool_calls(Tool::FileSearch, 1);
-        assert_eq!(asked_tools.billed(&json!({}), Some(&usage)), billed);
+        assert_eq!(asked_tools.billed(None, Some(&usage)), billed);
         let without = json!({ "num_server_side_tools_used": 3 });
-        assert_eq!(asked_tools.billed(&json!({}), Some(&without)), search(Tool::WebSearch, 3));
+        assert_eq!(asked_tools.billed(None, Some(&without)), search(Tool::WebSearch, 3));
     }
 
     #[test]
@@ -213,7 +210,7 @@ mod tests {
         assert_eq!(search(json!({ "mode": "off" })).most, Terms::new());
         assert_eq!(search(json!(null)).most, Terms::new());
         let usage = json!({ "num_sources_used": 7 });
-        assert_eq!(search(json!({})).billed(&json!({}), Some(&usage)), sources(7));
+        assert_eq!(search(json!({})).billed(None, Some(&usage)), sources(7));
     }
 
     #[test]
@@ -223,9 +220,9 @@ mod tests {
         assert_eq!(asked.most, Terms::new().tool_calls(Tool::WebSearch, 10_000));
         for absurd in [json!(-1), json!(1.5), json!("7"), json!(1e15 as u64), json!([])] {
             let usage = json!({ "server_side_tool_usage_details": { "web_search_calls": absurd } });
-            assert_eq!(asked.billed(&json!({}), Some(&usage)), asked.most, "{absurd}");
+            assert_eq!(asked.billed(None, Some(&usage)), asked.most, "{absurd}");
             let usage = json!({ "num_sources_used": absurd });
-            assert_eq!(asked.billed(&json!({}), Some(&usage)), asked.most, "{absurd}");
+            assert_eq!(asked.billed(None, Some(&usage)), asked.most, "{absurd}");
         }
     }
 }

@@ -31,10 +31,16 @@ use crate::usage::{UsageReading, read_chat};
 /// assert_eq!(stream.usage().usage().map(|usage| usage.total_tokens()), Some(144));
 /// # Ok::<(), paceline_transport::sse::EventTooLarge>(())
 /// ```
+///
+/// A server that does not stream answers with one JSON object instead. That is known by its first byte, kept
+/// to its [end](AnswerStream::end), and shown as one chunk.
 #[derive(Clone, Debug)]
 pub struct AnswerStream {
     decoder: Decoder,
+    form: Form,
     usage: UsageReading,
+    usage_value: Option<Value>,
+    service_tier: Option<String>,
     ending: Option<StreamEnding>,
     is_cut_off: bool,
     text_bytes: u64,
@@ -43,6 +49,22 @@ pub struct AnswerStream {
     /// The object that said what went wrong.
     error: Option<Value>,
 }
+
+/// What the bytes of an answer are.
+#[derive(Clone, Debug)]
+enum Form {
+    /// Nothing but space has come.
+    Unknown,
+    Events,
+    /// One JSON object, as far as it has come.
+    Object(Vec<u8>),
+}
+
+/// Bytes of an answer that is no stream, at most: 64 MiB.
+const MOST_WHOLE: usize = 64 << 20;
+
+/// Characters of the name of a service tier, at most: the known ones have eight.
+const MOST_OF_TIER: usize = 64;
 
 /// How a streamed answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,7 +125,10 @@ impl AnswerStream {
     pub const fn new() -> Self {
         Self {
             decoder: Decoder::new(),
+            form: Form::Unknown,
             usage: UsageReading::Missing,
+            usage_value: None,
+            service_tier: None,
             ending: None,
             is_cut_off: false,
             text_bytes: 0,
@@ -117,9 +142,24 @@ impl AnswerStream {
     /// the answer is not looked at.
     ///
     /// # Errors
-    /// [`EventTooLarge`] for an event of more than 16 MiB, and then again for whatever follows.
+    /// [`EventTooLarge`] for an event of more than 16 MiB, or an answer of more than 64 that is no
+    /// stream, and then again for whatever follows.
     pub fn push(&mut self, bytes: &[u8], mut show: impl FnMut(Chunk)) -> Result<(), EventTooLarge> {
         if self.ending.is_some() {
+            return Ok(());
+        }
+        if matches!(self.form, Form::Unknown) {
+            self.form = match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+                None => Form::Unknown,
+                Some(b'{') => Form::Object(Vec::new()),
+                Some(_) => Form::Events,
+            };
+        }
+        if let Form::Object(whole) = &mut self.form {
+            if whole.len() + bytes.len() > MOST_WHOLE {
+                return Err(EventTooLarge { most: MOST_WHOLE });
+            }
+            whole.extend_from_slice(bytes);
             return Ok(());
         }
         // Apart while it decodes, as each event is read into the rest.
@@ -133,6 +173,16 @@ impl AnswerStream {
         pushed
     }
 
+    /// Its bytes are over. Shows the answer of a server that did not stream it; a stream has been shown
+    /// already.
+    pub fn end(&mut self, show: impl FnOnce(Chunk)) {
+        let Form::Object(whole) = std::mem::replace(&mut self.form, Form::Events) else { return };
+        match serde_json::from_slice::<Value>(&whole) {
+            Ok(value) => show(self.read_whole(value)),
+            Err(_) => self.malformed += 1,
+        }
+    }
+
     /// How it ended; `None` as long as the server has not said. Where its bytes end before that, it was
     /// cut off.
     pub const fn ending(&self) -> Option<StreamEnding> {
@@ -142,6 +192,16 @@ impl AnswerStream {
     /// What the server said that the whole answer used.
     pub const fn usage(&self) -> UsageReading {
         self.usage
+    }
+
+    /// The object in which it said that.
+    pub const fn usage_value(&self) -> Option<&Value> {
+        self.usage_value.as_ref()
+    }
+
+    /// The service tier on which the server said that it answers.
+    pub fn service_tier(&self) -> Option<&str> {
+        self.service_tier.as_deref()
     }
 
     /// Whether the answer ended because its cap was reached.
@@ -208,8 +268,9 @@ impl AnswerStream {
         }
         if value.get("usage").is_some_and(|usage| !usage.is_null()) {
             // Told more than once, it grows: the last one is the whole.
-            self.usage = read_chat(value);
+            self.read_usage(value);
         }
+        self.read_tier(value);
         let choices = value.get("choices").and_then(Value::as_array);
         let mut found = (ChunkKind::Other, "");
         for choice in choices.into_iter().flatten() {
@@ -249,9 +310,45 @@ impl AnswerStream {
         }
     }
 
+    fn read_usage(&mut self, answer: &Value) {
+        self.usage = read_chat(answer);
+        self.usage_value = answer.get("usage").cloned();
+    }
+
+    fn read_tier(&mut self, answer: &Value) {
+        if let Some(tier) = answer.get("service_tier").and_then(Value::as_str) {
+            self.service_tier = Some(tier.chars().take(MOST_OF_TIER).collect());
+        }
+    }
+
+    /// The answer of a server that does not stream.
+    fn read_whole(&mut self, value: Value) -> Chunk {
+        if value.get("error").is_some_and(|error| !error.is_null()) {
+            self.ending = Some(StreamEnding::Failed);
+            self.error = Some(value.clone());
+            return Chunk { kind: ChunkKind::Error, value, text: String::new() };
+        }
+        self.ending = Some(StreamEnding::Complete);
+        self.read_usage(&value);
+        self.read_tier(&value);
+        let text = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        self.reasoning_bytes = text("/choices/0/message/reasoning_content").len() as u64;
+        self.is_cut_off = text("/choices/0/finish_reason") == "length"
+            || text("/incomplete_details/reason") == "max_output_tokens";
+        let items = value.get("output").and_then(Value::as_array).into_iter().flatten();
+        let parts = items.filter_map(|item| item.get("content")?.as_array()).flatten();
+        let parts = parts.filter(|part| part.get("type").is_some_and(|kind| kind == "output_text"));
+        let parts = parts.filter_map(|part| part.get("text")?.as_str());
+        let text: String = [text("/choices/0/message/content")].into_iter().chain(parts).collect();
+        self.text_bytes = text.len() as u64;
+        let kind = if text.is_empty() { ChunkKind::Other } else { ChunkKind::Text };
+        Chunk { kind, value, text }
+    }
+
     fn read_response(&mut self, value: &Value) {
         let Some(response) = value.get("response") else { return };
-        self.usage = read_chat(response);
+        self.read_usage(response);
+        self.read_tier(response);
         let reason = response.pointer("/incomplete_details/reason").and_then(Value::as_str);
         self.is_cut_off |= reason == Some("max_output_tokens");
     }

@@ -198,6 +198,7 @@ fn answer_of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (String, Vec<(Ch
         let pushed = answer.push(piece, |chunk| seen.push((chunk.kind(), chunk.text().to_owned())));
         pushed.expect("small events");
     }
+    answer.end(|chunk| seen.push((chunk.kind(), chunk.text().to_owned())));
     let (ending, usage) = (answer.ending(), answer.usage());
     let counts = (answer.text_bytes(), answer.reasoning_bytes(), answer.malformed());
     (format!("{ending:?} {usage:?} {counts:?} {} {:?}", answer.is_cut_off(), answer.error()), seen)

@@ -173,3 +173,37 @@ fn what_is_no_object_is_left_out_and_said() {
     let (answer, seen) = read("data: <html>\n\ndata: 7\n\ndata: [1]\n\ndata: {}\n\n");
     assert_eq!((answer.malformed(), seen.len(), answer.ending()), (3, 1, None));
 }
+
+#[test]
+fn an_answer_that_was_not_streamed_is_one_chunk() {
+    let chat = r#" {"service_tier": "priority", "choices": [{"message": {"content": "Zwölf", "reasoning_content": "Hm"},
+        "finish_reason": "length"}], "usage": {"prompt_tokens": 1, "completion_tokens": 6, "total_tokens": 7}}"#;
+    let response = r#"{"output": [{"type": "reasoning"}, {"content": [{"type": "output_text", "text": "Twel"},
+        {"type": "output_text", "text": "ve"}]}], "usage": {"input_tokens": 1, "output_tokens": 6, "total_tokens": 7}}"#;
+    for (body, text, is_cut_off) in [(chat, "Zwölf", true), (response, "Twelve", false)] {
+        let (mut answer, mut seen) = read(body);
+        assert_eq!((answer.ending(), seen.len()), (None, 0), "it may go on");
+        answer.end(|chunk| seen.push((chunk.kind(), chunk.text().to_owned())));
+        assert_eq!(seen, [(ChunkKind::Text, text.to_owned())]);
+        assert_eq!((answer.ending(), total(&answer)), (Some(StreamEnding::Complete), Some(7)));
+        assert_eq!(answer.is_cut_off(), is_cut_off);
+    }
+    let (mut failed, _) = read(r#"{"code": "unavailable", "error": "busy"}"#);
+    failed.end(|chunk| assert_eq!(chunk.kind(), ChunkKind::Error));
+    assert_eq!(failed.ending(), Some(StreamEnding::Failed));
+    let (mut broken, _) = read(r#"{"choices": ["#);
+    broken.end(|_| panic!("nothing can be shown"));
+    assert_eq!((broken.ending(), broken.malformed()), (None, 1));
+}
+
+#[test]
+fn the_service_tier_and_the_whole_usage_are_kept() {
+    let stream = r#"data: {"service_tier": "default", "choices": []}
+
+data: {"service_tier": "priority", "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "num_sources_used": 4}}
+
+"#;
+    let (answer, _) = read(stream);
+    assert_eq!(answer.service_tier(), Some("priority"));
+    assert_eq!(answer.usage_value().and_then(|usage| usage["num_sources_used"].as_u64()), Some(4));
+}

@@ -52,7 +52,8 @@ impl Reserved {
             UsageAt::Pointer(pointer) => read_pointer(&value, pointer),
         };
         let usage = self.believed(&reading);
-        let terms = self.call.terms.billed(&value, self.call.usage_of(&value));
+        let tier = value.get("service_tier").and_then(Value::as_str);
+        let terms = self.call.terms.billed(tier, self.call.usage_of(&value));
         let cost = self.settled_on(status, usage, Ending::Answered, &terms);
         if let Some(usage) = usage {
             let observed = Observed::new(usage, self.since_sent());
@@ -92,10 +93,10 @@ impl Reserved {
         status: StatusCode,
         usage: &Usage,
         is_whole: bool,
+        terms: &Terms,
     ) -> Option<Money> {
         let ending = if is_whole { Ending::Answered } else { Ending::MaybeCharged };
-        let terms = self.call.terms.most;
-        self.settled_on(status, Some(*usage), ending, &terms)
+        self.settled_on(status, Some(*usage), ending, terms)
     }
 
     /// What the server says it cost wins; else it is the list price on these terms.

@@ -187,7 +187,7 @@ async fn an_error_before_anything_was_shown_is_tried_again_and_after_it_is_not()
 
 #[tokio::test(start_paused = true)]
 async fn fault_12_what_is_no_stream_of_events_is_an_error_and_stays_spent() {
-    for body in ["<html>Bad gateway</html>", "", "{\"choices\": []}"] {
+    for body in ["<html>Bad gateway</html>", "", "{\"choices\": []", "[]"] {
         let transport = MockTransport::new().answer(200, body);
         let client = client(&transport);
         let error = client.chat_stream(&chat()).await.expect_err("no stream");
@@ -212,4 +212,73 @@ async fn fields_that_the_caller_set_for_the_stream_are_kept() {
     let sent: serde_json::Value = serde_json::from_slice(transport.sent()[0].body()).expect("JSON");
     assert_eq!(sent["stream_options"], serde_json::json!({ "x": 7, "include_usage": true }));
     assert_eq!(sent["unknown"], "kept");
+}
+
+/// The same bytes, asked for as a stream and as a whole.
+async fn cost_of(body: String, stream: String) -> [Option<paceline::core::Money>; 2] {
+    let ask = || {
+        let tools = serde_json::json!([{ "type": "web_search" }]);
+        Chat::new("grok-4.3").user("x").field("tools", tools)
+    };
+    let transport = MockTransport::new().answer(200, body).answer(200, stream);
+    let client = client(&transport);
+    let whole = client.chat(&ask()).await.expect("an answer");
+    let mut streamed = client.chat_stream(&ask()).await.expect("an answer");
+    streamed.collect_text().await.expect("whole");
+    [whole.cost(), streamed.cost()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_billed_on_the_tier_and_with_the_tools_that_it_tells() {
+    let object = |tier: &str, calls: u64| {
+        serde_json::json!({
+            "service_tier": tier,
+            "choices": [],
+            "usage": {
+                "prompt_tokens": 140, "completion_tokens": 4, "total_tokens": 144,
+                "server_side_tool_usage_details": { "web_search_calls": calls },
+            },
+        })
+        .to_string()
+    };
+    let mut costs = Vec::new();
+    for (tier, calls) in [("default", 0), ("priority", 0), ("default", 3)] {
+        let body = object(tier, calls);
+        let [whole, streamed] = cost_of(body.clone(), format!("data: {body}\n\n{DONE}")).await;
+        assert_eq!(whole, streamed, "{tier}, {calls} calls");
+        costs.push(streamed.expect("it has a price"));
+    }
+    assert!(costs[0] < costs[1] && costs[1] < costs[2], "{costs:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_a_server_that_does_not_stream_is_shown_and_counted_all_the_same() {
+    let body = r#"{"choices": [{"message": {"content": "An arachnid."}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 140, "completion_tokens": 4, "total_tokens": 144}}"#;
+    let transport = MockTransport::new().then(
+        Answer::new(200, "")
+            .piece(Duration::from_secs(1), &body[..40])
+            .piece(Duration::ZERO, &body[40..]),
+    );
+    let client = client(&transport);
+    let mut answer = client.chat_stream(&chat()).await.expect("an answer");
+    let (text, error) = read(&mut answer).await;
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(text, "An arachnid.");
+    assert_eq!(answer.usage().map(|usage| usage.total_tokens()), Some(144));
+    assert_eq!((held(&client), held_or_used(&client, Dimension::TotalTokens)), (0, 144));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_under_a_good_status_instead_of_a_stream_is_that_error() {
+    let rate = "{\"code\": \"resource-exhausted\", \"error\": \"Too many requests for team t.\"}";
+    let transport =
+        MockTransport::new().answer(200, rate).answer(200, format!("{TEXT}{USAGE}{DONE}"));
+    let caller = client(&transport);
+    let mut answer = caller.chat_stream(&chat()).await.expect("the second attempt");
+    assert_eq!(answer.collect_text().await.expect("whole"), "An arachnid.");
+    assert_eq!((answer.attempts(), transport.sent().len()), (2, 2));
+    let broken = MockTransport::new().answer(200, "{\"choices\": [");
+    let error = client(&broken).chat_stream(&chat()).await;
+    assert_eq!(error.expect_err("no answer").kind(), ErrorKind::BadAnswer);
 }
