@@ -88,7 +88,8 @@ impl Client {
         if self.0.open_profile.is_none() {
             return remaining;
         }
-        let most = lock(&self.0.learning).most_left(model, dimension, remaining);
+        let now = self.0.admission.now();
+        let most = lock(&self.0.learning).most_left(model, dimension, (remaining, limit), now);
         remaining.saturating_add(limit.saturating_sub(most)).min(limit)
     }
 

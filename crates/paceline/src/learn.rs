@@ -50,6 +50,11 @@ pub struct ServerRule {
     pub counted_at: Option<CountedAt>,
     /// How it leaves again; `None` as long as that is not clear.
     pub window: Option<WindowShape>,
+    /// The most that it lets be used at once, in tokens, where that is clearly below the limit, as with a
+    /// small bucket; `None` where it is the limit, or not clear. It is the most that was ever said to be
+    /// left, in two minutes and sixteen answers at least, so that it may be more; and a quota that never
+    /// was less than nearly used up looks the same.
+    pub capacity: Option<u64>,
     /// By how many answers.
     pub looks: u64,
 }
@@ -196,7 +201,7 @@ impl Learner {
             counted_at = counted_at.filter(|known| *known == moment);
             window = window.filter(|known| *known == shape);
         }
-        ServerRule { counted_at, window, looks: self.judged }
+        ServerRule { counted_at, window, capacity: None, looks: self.judged }
     }
 
     /// Judges what can be: every call that it may have counted is over.

@@ -122,6 +122,29 @@ async fn a_server_that_counts_when_calls_are_over_is_found_out_and_kept_by_flow(
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_much_can_be_used_at_once_is_learned_where_it_is_less_than_the_limit() {
+    let charge = paceline_sim::engine::Charge::Arrival;
+    for (shape, least) in [(Shape::Bucket { capacity: 6_000 }, Some(4_000)), (Shape::Sliding, None)]
+    {
+        let rule = Rule::new(LIMIT, Duration::from_secs(60), shape, charge).expect("legal");
+        let server = Arc::new(OneRule::new(rule));
+        let client = elsewhere().transport(Arc::clone(&server)).build().expect("legal settings");
+        call(&client, 24).await;
+        assert_eq!(client.learned()[&"other".into()].capacity, None, "not clear yet");
+        call(&client, 600).await;
+        let capacity = client.learned()[&"other".into()].capacity;
+        assert_eq!(capacity.is_some(), least.is_some(), "{shape:?}: {capacity:?}");
+        let fits = |capacity| capacity >= least.unwrap_or(0) && capacity <= 6_000;
+        assert!(capacity.is_none_or(fits), "{shape:?}: {capacity:?}");
+        // A later client begins with it.
+        let later = elsewhere().learned(client.learned()).transport(server);
+        let later = later.build().expect("legal settings");
+        call(&later, 24).await;
+        assert_eq!(later.learned()[&"other".into()].capacity, capacity);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_profile_that_was_named_is_kept_whatever_is_learned() {
     let rule = Rule::new(
         LIMIT,
