@@ -28,7 +28,7 @@ use crate::budgets::Keeper;
 use crate::builder::ClientBuilder;
 use crate::call::Call;
 use crate::demand::Asking;
-use crate::discover::{Ceilings, Discover};
+use crate::discover::{Ceilings, Discover, KnownLimit};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Events, Told};
 use crate::learn::{Models, ServerRule};
@@ -290,6 +290,14 @@ impl Client {
     /// The state of every limit; `None` with an admission that is not ours.
     pub fn limits(&self) -> Option<Snapshot> {
         self.0.limiter.as_ref().map(SharedLimiter::snapshot)
+    }
+
+    /// Every limit of a model that somebody speaks of, and who does: the table, the server, the user.
+    /// Aliases share those of the model that they stand for.
+    pub fn known_limits(&self, model: &ModelId) -> Vec<KnownLimit> {
+        let model = tiers::canonical(model);
+        self.know(&model);
+        lock(&self.0.discover).known(&model)
     }
 
     /// Where every budget stands now, in the order in which they were added: what is spent and left,

@@ -12,6 +12,27 @@ use paceline_core::{Dimension, LimitKey, ModelId, Observation, Quota, Refill};
 use paceline_transport::error_body::RateReading;
 use paceline_transport::headers::{RateHeaders, StatedLimit};
 
+/// One limit of a model, by whoever speaks of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownLimit {
+    /// What is counted.
+    pub dimension: Dimension,
+    /// In which time.
+    pub window: Duration,
+    /// What the client keeps to: the share that was asked for of the lowest that binds; `None` where
+    /// nobody limits it.
+    pub in_force: Option<NonZeroU64>,
+    /// What the table for the tier says, which holds until the server has spoken.
+    pub table: Option<u64>,
+    /// What the server's headers said last.
+    pub header: Option<StatedLimit>,
+    /// What a refusal said last.
+    pub refusal: Option<u64>,
+    /// What the user allows at most.
+    pub ceiling: Option<NonZeroU64>,
+}
+
 /// Ceilings that the user gives, and where to start below them.
 #[derive(Clone, Debug)]
 pub(crate) struct Ceilings {
@@ -79,6 +100,19 @@ impl Stated {
             (Some(None), None) => None,
             (None, None) => self.table,
         }
+    }
+}
+
+impl Stated {
+    fn known(
+        self,
+        dimension: Dimension,
+        window: Duration,
+        in_force: Option<NonZeroU64>,
+        ceiling: Option<NonZeroU64>,
+    ) -> KnownLimit {
+        let Self { table, header, refusal } = self;
+        KnownLimit { dimension, window, in_force, table, header, refusal, ceiling }
     }
 }
 
@@ -151,21 +185,46 @@ impl Discover {
         self.changes(model)
     }
 
-    /// What has to be told to the admission since it was told last.
-    fn changes(&mut self, model: &ModelId) -> Vec<Observation> {
-        let Some(known) = self.models.get_mut(model) else { return Vec::new() };
+    /// Every limit of a model that somebody speaks of.
+    pub(crate) fn known(&self, model: &ModelId) -> Vec<KnownLimit> {
+        let Some(known) = self.models.get(model) else { return Vec::new() };
+        let usual = self.usual(known).into_iter().zip(known.in_force);
+        let usual = usual.map(|((dimension, window, stated, ceiling), in_force)| {
+            stated.known(dimension, window, in_force, ceiling)
+        });
+        let others = known
+            .others
+            .iter()
+            .map(|other| other.stated.known(other.dimension, other.window, other.in_force, None));
+        let speaks = |limit: &KnownLimit| {
+            let stated = limit.table.is_some() || limit.header.is_some() || limit.refusal.is_some();
+            stated || limit.ceiling.is_some()
+        };
+        usual.chain(others).filter(speaks).collect()
+    }
+
+    /// The usual limits of a model, with the user's ceilings.
+    fn usual(&self, known: &Known) -> [(Dimension, Duration, Stated, Option<NonZeroU64>); 3] {
         let ceilings = &self.ceilings;
         let rps_ceiling = ceilings
             .rps
             .or_else(|| ceilings.rpm.and_then(|rpm| NonZeroU64::new(tiers::rps_of_rpm(rpm.get()))));
-        let limits = [
+        [
             (Dimension::Requests, MINUTE, known.rpm, ceilings.rpm),
             (Dimension::Requests, SECOND, known.rps, rps_ceiling),
             (Dimension::TotalTokens, MINUTE, known.tpm, ceilings.tpm),
-        ];
+        ]
+    }
+
+    /// What has to be told to the admission since it was told last.
+    fn changes(&mut self, model: &ModelId) -> Vec<Observation> {
+        let Some(known) = self.models.get(model) else { return Vec::new() };
+        let limits = self.usual(known);
+        let share = self.ceilings.share;
+        let Some(known) = self.models.get_mut(model) else { return Vec::new() };
         let mut changes = Vec::new();
         let mut tell = |dimension, window, before: &mut Option<NonZeroU64>, lowest: Option<u64>| {
-            let limit = lowest.map(|limit| part_of(limit, ceilings.share));
+            let limit = lowest.map(|limit| part_of(limit, share));
             if limit == std::mem::replace(before, limit) {
                 return;
             }
@@ -298,6 +357,22 @@ mod tests {
         assert_eq!(told(&raised), [Some(4_800), Some(100), Some(0)]);
         let reading = RateReading::new(Dimension::TotalTokens, MINUTE, 65_605, 16_000);
         assert_eq!(told(&known.refusal(&model, &[reading])), [None, None, Some(8_000)]);
+    }
+
+    #[test]
+    fn who_speaks_of_a_limit_can_be_seen() {
+        let model = "grok-4.3".into();
+        let mut known = discover(Some(480), None, 500);
+        assert_eq!(known.known(&model), []);
+        known.first_call(&model);
+        known.headers(&model, &headers("96", "18446744073709551615"));
+        known.refusal(&model, &[RateReading::new(Dimension::Requests, SECOND, 9, 2)]);
+        let [rpm, rps, tpm] = known.known(&model).try_into().expect("three");
+        let number = |limit| NonZeroU64::new(limit);
+        assert_eq!((rpm.in_force, rpm.ceiling), (number(48), number(480)));
+        assert_eq!((rpm.table, rpm.header), (Some(1_800), Some(StatedLimit::Limit(96))));
+        assert_eq!((rps.in_force, rps.refusal, rps.window), (number(1), Some(2), SECOND));
+        assert_eq!((tpm.in_force, tpm.header), (None, Some(StatedLimit::Unlimited)));
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub mod tower;
 
 pub use builder::{ClientBuilder, XAI_BASE_URL, XAI_KEY_VARIABLE};
 pub use client::{Client, PastCall};
+pub use discover::KnownLimit;
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind, Events};
 pub use job::{CostRange, JobRange};
