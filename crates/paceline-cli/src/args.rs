@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Show what the ledger says was used and spent, also while runs write to it
     Usage(UsageArgs),
+    /// Show which limits are in force for a model, who says so, and what was learned of the server
+    Limits(LimitsArgs),
     /// Start a simulated Grok server on 127.0.0.1
     Sim(SimArgs),
 }
@@ -108,7 +110,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NAME", requires = "ledger")]
     pub(crate) tag: Option<String>,
     /// Where what was learned about calls is kept for the next run [default: the ledger or the output
-    /// with .estimator at its end]
+    /// with .estimator at its end]; what was learned of the server is beside it, in .limits
     #[arg(long, value_name = "FILE")]
     pub(crate) estimator: Option<PathBuf>,
     /// Learn anew, and keep nothing of it
@@ -151,6 +153,35 @@ pub(crate) struct UsageArgs {
     /// Simulated runs instead of real ones
     #[arg(long)]
     pub(crate) simulated: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing is sent without --probe. A run keeps what it has learned in FILE.limits \
+    beside its ledger or its output."
+)]
+pub(crate) struct LimitsArgs {
+    /// What a run kept, such as prompts.out.jsonl.limits
+    #[arg(value_name = "FILE.limits")]
+    pub(crate) kept: Option<PathBuf>,
+    /// The model
+    #[arg(long, default_value = "grok-4.3")]
+    pub(crate) model: String,
+    /// Where the API is [default: the one server of the file, else https://api.x.ai/v1]
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// The ledger whose runs kept it, where no file is named
+    #[arg(long, value_name = "FILE", env = "PACELINE_LEDGER")]
+    pub(crate) ledger: Option<PathBuf>,
+    /// Ask the server by one small call, which costs some hundred tokens
+    #[arg(long)]
+    pub(crate) probe: bool,
+    /// The environment variable that holds the key, for --probe
+    #[arg(long, value_name = "NAME", default_value = paceline::XAI_KEY_VARIABLE)]
+    pub(crate) api_key_env: String,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What a line of `usage` stands for.

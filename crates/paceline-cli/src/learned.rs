@@ -23,17 +23,19 @@ pub(crate) fn path(args: &RunArgs, out: &Path) -> Option<PathBuf> {
     if args.no_estimator {
         return None;
     }
-    let beside = |path: &Path, ending: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(ending);
-        PathBuf::from(name)
-    };
     Some(match (&args.estimator, &args.ledger) {
         (Some(path), _) => path.clone(),
         (None, Some(ledger)) if args.simulate => beside(ledger, ".sim.estimator"),
         (None, Some(ledger)) => beside(ledger, ".estimator"),
         (None, None) => beside(out, ".estimator"),
     })
+}
+
+/// A path with an ending more.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
 }
 
 /// What earlier runs have learned; `None` where there was none.
@@ -46,13 +48,7 @@ pub(crate) fn load(path: &Path) -> Result<Option<EstimatorState>, UserError> {
             .cause(error)
             .hint("make it readable, or start without it by --no-estimator")
     };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let Some(bytes) = read(path, MOST_BYTES).map_err(unreadable)? else { return Ok(None) };
     if bytes.len() as u64 > MOST_BYTES {
         return Err(unusable(path, "it is larger than any that was saved"));
     }
@@ -60,6 +56,18 @@ pub(crate) fn load(path: &Path) -> Result<Option<EstimatorState>, UserError> {
         serde_json::from_slice(&bytes).map_err(|error| unusable(path, error))?;
     Estimator::restore(&state).map_err(|error| unusable(path, error))?;
     Ok(Some(state))
+}
+
+/// A file as it is, up to a byte more than `most`; `None` where there is none.
+pub(crate) fn read(path: &Path, most: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 fn unusable(path: &Path, why: impl std::fmt::Display) -> UserError {
@@ -76,18 +84,18 @@ pub(crate) fn save(path: &Path, client: &Client) {
     if client.accuracy().count == 0 {
         return;
     }
-    if let Err(error) = write(path, &client.estimator_state()) {
+    let written = serde_json::to_vec(&client.estimator_state())
+        .map_err(std::io::Error::from)
+        .and_then(|bytes| write(path, &bytes));
+    if let Err(error) = written {
         let path = path.display();
         warn(format!("can't keep what was learned in {path}: {error}; the next run knows less"));
     }
 }
 
 /// Writes it whole: a new file takes the place of the old one.
-fn write(path: &Path, state: &EstimatorState) -> std::io::Result<()> {
-    let bytes = serde_json::to_vec(state)?;
-    let mut new = path.as_os_str().to_owned();
-    new.push(format!(".{}.new", std::process::id()));
-    let new = PathBuf::from(new);
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = beside(path, &format!(".{}.new", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -96,7 +104,7 @@ fn write(path: &Path, state: &EstimatorState) -> std::io::Result<()> {
         options.mode(0o600);
     }
     let written = options.open(&new).and_then(|mut file| {
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         // Else a loss of power could leave the new name on an empty file.
         file.sync_all()
     });

@@ -17,6 +17,7 @@ mod input;
 mod interrupts;
 mod journal;
 mod learned;
+mod limits;
 mod output;
 mod pause;
 mod plan;
@@ -24,6 +25,7 @@ mod progress;
 mod row;
 mod run;
 mod runner;
+mod servers;
 mod sim;
 mod summary;
 mod tally;
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let verbose = match &cli.command {
         Command::Run(args) => args.verbose,
-        Command::Usage(_) | Command::Sim(_) => 0,
+        Command::Usage(_) | Command::Limits(_) | Command::Sim(_) => 0,
     };
     let level = match verbose {
         0 => "off",
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         match &cli.command {
             Command::Run(args) => run::run(args).await,
             Command::Usage(args) => usage::run(args),
+            Command::Limits(args) => limits::run(args).await,
             Command::Sim(args) => sim::run(args).await,
         }
     });

@@ -1,5 +1,6 @@
 //! `paceline run`: everything checked, then rows sent, then a summary.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use std::time::Instant;
 
 use paceline::budget::{Budgets, EstimatorState, Record, SpendingCap};
 use paceline::transport::ApiKey;
-use paceline::{Client, ClientBuilder, ErrorKind, PastCall, RetryPolicy};
-use paceline_core::LimitKey;
+use paceline::{Client, ClientBuilder, ErrorKind, PastCall, RetryPolicy, ServerRule};
+use paceline_core::{LimitKey, ModelId};
 use paceline_sim::http::{Server, ServerOptions};
 use paceline_sim::rules::Limits;
 
@@ -24,6 +25,7 @@ use crate::output::{Failed, Origin, Output};
 use crate::plan::Plan;
 use crate::row::Settings;
 use crate::runner::Runner;
+use crate::servers::{self, Servers};
 use crate::summary::Summary;
 use crate::tally::Tally;
 
@@ -41,6 +43,10 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let out = out_path(args);
     let learned_at = learned::path(args, &out);
     let learned = learned_at.as_deref().map(learned::load).transpose()?.flatten();
+    let servers_at = learned_at.as_deref().map(servers::path);
+    let mut servers = servers_at.as_deref().map(Servers::load).transpose()?;
+    let host = servers::host(&base_url);
+    let rules = servers.as_ref().and_then(|all| all.of(&host)).map(servers::Server::rules);
     let mut output = Output::open(&out, &input, origin)?;
     if failed_rows(args) == Failed::RunAgain {
         output.forget_failed()?;
@@ -60,7 +66,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let records = Account::new(journal, ledger.clone());
     let tally = Arc::new(Tally::new(records));
     let record = Arc::clone(&tally) as Arc<dyn Record>;
-    let client = client(args, &base_url, key, record, budgets, learned)?;
+    let client = client(args, &base_url, key, record, budgets, learned, rules.unwrap_or_default())?;
     let plan = plan(args, &input, &output, &client, &settings)?;
     remember(&client, &past);
     confirm(args, &base_url, &plan, &client)?;
@@ -72,6 +78,10 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let end = runner.run().await?;
     if let Some(path) = &learned_at {
         learned::save(path, &client);
+    }
+    if let (Some(servers), Some(path)) = (&mut servers, &servers_at) {
+        servers.know(&host, &client, &args.model.as_str().into(), crate::time::now());
+        servers.save(path);
     }
     if let Some(ledger) = &ledger {
         account::close(ledger);
@@ -101,10 +111,15 @@ fn key(args: &RunArgs) -> Result<ApiKey, UserError> {
     if args.simulate {
         return ApiKey::new("simulated").map_err(|error| UserError::usage(error.to_string()));
     }
-    let name = &args.api_key_env;
+    key_in(&args.api_key_env)
+}
+
+/// The key that a variable holds.
+pub(crate) fn key_in(name: &str) -> Result<ApiKey, UserError> {
     let Some(key) = std::env::var_os(name).filter(|key| !key.is_empty()) else {
-        return Err(UserError::usage(format!("there is no key in {name}"))
-            .hint(format!("set {name} to your xAI key, or add --simulate to run without one")));
+        return Err(UserError::usage(format!("there is no key in {name}")).hint(format!(
+            "set {name} to your xAI key; `paceline run --simulate` works without one"
+        )));
     };
     let key = key.into_string().map_err(|_| UserError::usage(format!("{name} is not text")))?;
     let key = ApiKey::new(key.trim()).map_err(|error| {
@@ -122,7 +137,7 @@ async fn simulated(args: &RunArgs) -> Result<Server, UserError> {
     limits.tpm = args.tpm.map(Into::into);
     if limits != Limits::new() {
         // What is not given is as the model's tier 0 has it.
-        let model = paceline_core::ModelId::from(args.model.as_str());
+        let model = ModelId::from(args.model.as_str());
         let tier = paceline::budget::tiers::Tier::T0;
         if let Some(row) = paceline::budget::tiers::row(&model, tier) {
             if limits.rpm.is_none() {
@@ -150,8 +165,10 @@ fn client(
     record: Arc<dyn Record>,
     budgets: Budgets,
     learned: Option<EstimatorState>,
+    rules: BTreeMap<ModelId, ServerRule>,
 ) -> Result<Client, UserError> {
     let mut builder: ClientBuilder = Client::builder()
+        .learned(rules)
         .base_url(base_url)
         .api_key(key)
         .record(record)

@@ -3,6 +3,7 @@
 mod budgets;
 mod learned;
 mod ledger;
+mod limits;
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
