@@ -5,6 +5,8 @@
 //! once in twenty whatever the distribution is (adaptive conformal inference). Invariant: a higher
 //! level never becomes a lower one.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 /// The levels whose promises are followed; those between are moved as their neighbours are.
@@ -56,7 +58,7 @@ impl Levels {
             0 => odds + self.by(0),
             ANCHORS_LEN => odds + self.by(ANCHORS_LEN - 1),
             _ => {
-                let (below, above) = (log_odds(ANCHORS[next - 1]), log_odds(ANCHORS[next]));
+                let (below, above) = (ODDS[next - 1], ODDS[next]);
                 let share = (odds - below) / (above - below);
                 odds + self.by(next - 1) * (1.0 - share) + self.by(next) * share
             }
@@ -64,37 +66,45 @@ impl Levels {
         // Neighbours that were moved past each other keep their order: the outer one gives way to
         // no inner one.
         let ordered = if level >= 0.5 {
-            (0..next).filter(|i| ANCHORS[*i] >= 0.5).map(|i| self.at(i)).fold(moved, f64::max)
+            (MIDDLE..next.max(MIDDLE)).map(|anchor| self.at(anchor)).fold(moved, f64::max)
         } else {
-            (next..ANCHORS_LEN)
-                .filter(|i| ANCHORS[*i] <= 0.5)
-                .map(|i| self.at(i))
-                .fold(moved, f64::min)
+            (next..=MIDDLE).map(|anchor| self.at(anchor)).fold(moved, f64::min)
         };
-        let ordered = ordered.clamp(-MOST_ODDS, MOST_ODDS);
-        1.0 / (1.0 + (-ordered).exp())
+        level_of(ordered.clamp(-MOST_ODDS, MOST_ODDS))
+    }
+
+    /// The same of every anchor, in log odds.
+    fn moved_anchors(&self) -> [f64; ANCHORS_LEN] {
+        let mut moved: [f64; ANCHORS_LEN] = std::array::from_fn(|anchor| self.at(anchor));
+        for anchor in MIDDLE + 1..ANCHORS_LEN {
+            moved[anchor] = moved[anchor].max(moved[anchor - 1]);
+        }
+        for anchor in (0..MIDDLE).rev() {
+            moved[anchor] = moved[anchor].min(moved[anchor + 1]);
+        }
+        moved.map(|odds| odds.clamp(-MOST_ODDS, MOST_ODDS))
     }
 
     /// Learns from one number, of which the distribution said with which chance a number would be
     /// below it, and with which chance at or below it. A level that lies between the two is held in
     /// part, so that answers of one length move nothing where that was foreseen.
     pub(super) fn learn(&mut self, below: f64, through: f64) {
-        let before = *self;
-        for (moved, anchor) in self.by.iter_mut().zip(ANCHORS) {
-            let level = before.moved(anchor);
-            let held = if through > below {
-                ((level - below) / (through - below)).clamp(0.0, 1.0)
+        let moved = self.moved_anchors();
+        let (least, most) = (log_odds(below), log_odds(through));
+        for (anchor, odds) in moved.into_iter().enumerate() {
+            // In log odds, as they keep the order and cost nothing more.
+            let held = if through > below && odds > least && odds < most {
+                ((level_of(odds) - below) / (through - below)).clamp(0.0, 1.0)
             } else {
-                f64::from(u8::from(below < level))
+                f64::from(u8::from(least < odds))
             };
-            let surprise = anchor - held;
-            let step = STEP * surprise / (anchor * (1.0 - anchor)).sqrt();
-            let odds = log_odds(anchor);
+            let (level, stated) = (ANCHORS[anchor], ODDS[anchor]);
+            let step = STEP * (level - held) * UNCERTAINTY[anchor];
             // From where it was read, so that one kept back by its neighbours gathers no debt.
-            let next = (log_odds(level) + step).clamp(-MOST_ODDS, MOST_ODDS);
-            let outward = if anchor < 0.5 { odds.min(next) } else { odds.max(next) };
-            let is_known = f64::from(before.count) * anchor.min(1.0 - anchor) >= BEFORE_INWARD;
-            *moved = (if is_known { next } else { outward } - odds) as f32;
+            let next = (odds + step).clamp(-MOST_ODDS, MOST_ODDS);
+            let outward = if level < 0.5 { stated.min(next) } else { stated.max(next) };
+            let is_known = f64::from(self.count) * level.min(1.0 - level) >= BEFORE_INWARD;
+            self.by[anchor] = (if is_known { next } else { outward } - stated) as f32;
         }
         self.count = self.count.saturating_add(1);
     }
@@ -109,14 +119,26 @@ impl Levels {
     }
 
     fn at(&self, anchor: usize) -> f64 {
-        log_odds(ANCHORS[anchor]) + self.by(anchor)
+        ODDS[anchor] + self.by(anchor)
     }
 }
 
 const ANCHORS_LEN: usize = ANCHORS.len();
+/// Where the level of a half stands.
+const MIDDLE: usize = 6;
+
+/// The log odds of each anchor.
+static ODDS: LazyLock<[f64; ANCHORS_LEN]> = LazyLock::new(|| ANCHORS.map(log_odds));
+/// One over the deviation of whether a number passes it.
+static UNCERTAINTY: LazyLock<[f64; ANCHORS_LEN]> =
+    LazyLock::new(|| ANCHORS.map(|level| 1.0 / (level * (1.0 - level)).sqrt()));
 
 fn log_odds(level: f64) -> f64 {
     (level / (1.0 - level)).ln()
+}
+
+fn level_of(odds: f64) -> f64 {
+    1.0 / (1.0 + (-odds).exp())
 }
 
 #[cfg(test)]

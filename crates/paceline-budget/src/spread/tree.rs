@@ -121,15 +121,21 @@ impl Tree {
 
     /// What is known of the next number.
     pub(crate) fn predict(&self, ladder: &Ladder) -> Distribution {
-        let (above, _) = self.climb_down(ladder, Unseen::None);
-        let (careful, levels) = self.climb_down(ladder, Unseen::OneAtEachEnd);
-        Distribution::new(above, careful, levels)
+        let both = [Unseen::None, Unseen::OneAtEachEnd];
+        let (hazards, levels) = self.climb_down(ladder, both, CELLS);
+        Distribution::new(above(&hazards, 0), above(&hazards, 1), levels)
     }
 
-    /// The chances to reach each cell, and the levels that go with them.
-    fn climb_down(&self, ladder: &Ladder, unseen: Unseen) -> (Vec<f64>, Levels) {
-        let mut hazards = self.start.hazards.clone();
-        self.root.update(TRUST[0], unseen, &mut hazards);
+    /// The chances to end in each cell once it is reached, by what is thought unseen, and the levels that
+    /// go with them. They are there for so many cells at least; those behind may be left out.
+    fn climb_down<const SIDES: usize>(
+        &self,
+        ladder: &Ladder,
+        unseen: [Unseen; SIDES],
+        cells: usize,
+    ) -> (Vec<[f64; SIDES]>, Levels) {
+        let mut rungs: [Option<(f64, &Node)>; DEPTHS + 1] = [None; DEPTHS + 1];
+        rungs[0] = Some((TRUST[0], &self.root));
         let (mut last, mut levels) = (&self.root, self.root.levels);
         for (depth, trust) in TRUST.into_iter().enumerate().skip(1) {
             let Some(node) = self.nodes.get(&(depth as u8, ladder.to(depth))) else { continue };
@@ -138,17 +144,28 @@ impl Tree {
             }
             // Who has seen the same as the rung above has nothing to add.
             if node.count != last.count || node.cuts != last.cuts {
-                node.update(trust, unseen, &mut hazards);
+                rungs[depth] = Some((trust, node));
                 last = node;
             }
         }
-        (above(hazards), levels)
+        // What a rung thinks of shorter ones depends on all up to the shortest that it has seen.
+        let shortest = rungs.iter().flatten().filter_map(|(_, node)| node.ends());
+        let shortest = shortest.map(|(shortest, _)| shortest).max().unwrap_or(0);
+        let start = self.start.hazards.iter().take(cells.max(shortest + 1));
+        let mut hazards: Vec<[f64; SIDES]> = start.map(|hazard| [*hazard; SIDES]).collect();
+        for (trust, node) in rungs.into_iter().flatten() {
+            node.update(trust, unseen, &mut hazards);
+        }
+        (hazards, levels)
     }
 
     /// Learns a number.
     pub(crate) fn learn(&mut self, ladder: &Ladder, seen: Seen) {
         self.clock = self.clock.saturating_add(1);
-        let chances = chances(&self.climb_down(ladder, Unseen::OneAtEachEnd).0, seen);
+        // As far as the cell after that of the number.
+        let cells = (cell(seen.number) + 2).min(CELLS);
+        let (hazards, _) = self.climb_down(ladder, [Unseen::OneAtEachEnd], cells);
+        let chances = chances(&above(&hazards, 0), seen);
         self.logs.see(seen.number);
         let parents = self.root.levels;
         self.root.learn(0, seen, chances);
@@ -208,36 +225,49 @@ const LEAST_SHARE: f64 = 1e-6;
 /// A rung has levels of its own from so many numbers on; before, those of all calls are better.
 const OWN_LEVELS: u64 = 20;
 
-/// The chances to reach each cell, of the chances to end in each once it is reached.
-fn above(mut hazards: Vec<f64>) -> Vec<f64> {
+/// The chances to reach each cell, and the one after the last, of the chances to end in each once it is
+/// reached.
+fn above<const SIDES: usize>(hazards: &[[f64; SIDES]], side: usize) -> Vec<f64> {
     let mut left = 1.0;
-    for hazard in &mut hazards {
-        let here = left;
-        left *= 1.0 - *hazard;
-        *hazard = here;
+    let mut above = Vec::with_capacity(hazards.len() + 1);
+    for hazard in hazards {
+        above.push(left);
+        left *= 1.0 - hazard[side];
     }
-    hazards.push(0.0);
-    hazards
+    above.push(if hazards.len() == CELLS { 0.0 } else { left });
+    above
 }
 
 impl Node {
-    /// Moves what the rung above believes by what was seen here.
-    fn update(&self, trust: f64, unseen: Unseen, hazards: &mut [f64]) {
+    /// Moves what the rung above believes by what was seen here, each side by what it thinks unseen.
+    fn update<const SIDES: usize>(
+        &self,
+        trust: f64,
+        unseen: [Unseen; SIDES],
+        hazards: &mut [[f64; SIDES]],
+    ) {
         let Some((shortest, longest)) = self.ends() else { return };
         let seen = self.cells.iter().map(|(_, ended, cut)| f64::from(*ended) + f64::from(*cut));
-        let mut at_risk: f64 = seen.sum();
+        let seen: f64 = seen.sum();
         // How much of what the rung above believes lies below all that was seen.
-        let mut shorter = 0.0;
-        if unseen == Unseen::OneAtEachEnd {
-            shorter =
-                1.0 - hazards[..shortest].iter().fold(1.0, |left, hazard| left * (1.0 - hazard));
-            at_risk += if shorter > LEAST_SHARE { 2.0 } else { 1.0 };
+        let mut longer = [1.0; SIDES];
+        for hazard in hazards.iter().take(shortest) {
+            for (longer, hazard) in longer.iter_mut().zip(hazard) {
+                *longer *= 1.0 - hazard;
+            }
         }
-        let (mut left, mut cells, mut next) = (1.0, self.cells.iter().peekable(), shortest);
+        let (mut at_risk, mut share) = ([seen; SIDES], [0.0; SIDES]);
+        for side in 0..SIDES {
+            if unseen[side] == Unseen::OneAtEachEnd {
+                let shorter = 1.0 - longer[side];
+                at_risk[side] += if shorter > LEAST_SHARE { 2.0 } else { 1.0 };
+                share[side] = if shorter > LEAST_SHARE { 1.0 / shorter } else { 0.0 };
+            }
+        }
+        let (mut left, mut cells, mut next) =
+            ([1.0; SIDES], self.cells.iter().peekable(), shortest);
         // Beyond what was seen here, what the rung above believes stands.
-        for (index, hazard) in hazards[..=longest].iter_mut().enumerate() {
-            let believed = *hazard;
-            let weight = trust * left + at_risk;
+        for (index, hazards) in hazards.iter_mut().enumerate().take(longest + 1) {
             let (mut ended, mut cut) = (0.0, 0.0);
             if index == next {
                 (ended, cut) = cells
@@ -245,14 +275,20 @@ impl Node {
                     .map_or((0.0, 0.0), |(_, ended, cut)| (f64::from(*ended), f64::from(*cut)));
                 next = cells.peek().map_or(CELLS, |(cell, ..)| usize::from(*cell));
             }
-            if index < shortest && shorter > LEAST_SHARE {
-                ended += left * believed / shorter;
+            if index == shortest {
+                // The shorter one has ended by now.
+                share = [0.0; SIDES];
             }
-            if weight > 1e-9 {
-                *hazard = ((trust * left * believed + ended) / weight).clamp(0.0, 1.0);
+            for side in 0..SIDES {
+                let (believed, here) = (hazards[side], left[side]);
+                let ended = ended + here * believed * share[side];
+                let weight = trust * here + at_risk[side];
+                if weight > 1e-9 {
+                    hazards[side] = ((trust * here * believed + ended) / weight).clamp(0.0, 1.0);
+                }
+                left[side] = here * (1.0 - believed);
+                at_risk[side] = (at_risk[side] - ended - cut).max(0.0);
             }
-            left *= 1.0 - believed;
-            at_risk = (at_risk - ended - cut).max(0.0);
         }
     }
 
@@ -308,4 +344,28 @@ fn quarter_octave(prompt: u64) -> u64 {
     let octave = prompt.ilog2();
     let rest = if octave >= 2 { prompt >> (octave - 2) & 3 } else { 0 };
     u64::from(octave) * 4 + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    /// What is asked of the first cells alone is what is asked of all.
+    #[test]
+    fn the_chances_of_a_number_do_not_depend_on_the_cells_behind_it() {
+        let mut tree = Tree::new(Kind { typical: 300.0, deviation: 1.0 });
+        let ladder = |tag: &str| Ladder { tag: Some(Tag::new(tag)), ..Ladder::default() };
+        let numbers = [40, 900, 7, 5_000, 300, 12, 100_000, 1, 70];
+        for (index, number) in numbers.into_iter().cycle().take(200).enumerate() {
+            let ladder = ladder(if index % 3 == 0 { "a" } else { "b" });
+            let seen = Seen { number: number * (1 + index as u64 % 7), cut: index % 5 == 0 };
+            let cells = (cell(seen.number) + 2).min(CELLS);
+            let (all, _) = tree.climb_down(&ladder, [Unseen::OneAtEachEnd], CELLS);
+            let (few, _) = tree.climb_down(&ladder, [Unseen::OneAtEachEnd], cells);
+            assert_eq!(chances(&above(&few, 0), seen), chances(&above(&all, 0), seen));
+            // And two sides at once are each what it is alone.
+            let (both, _) = tree.climb_down(&ladder, [Unseen::None, Unseen::OneAtEachEnd], CELLS);
+            assert_eq!(above(&both, 1), above(&all, 0));
+            tree.learn(&ladder, seen);
+        }
+    }
 }
