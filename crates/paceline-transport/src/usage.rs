@@ -100,20 +100,21 @@ fn read_fields(object: &Value) -> Result<Option<Usage>, UsageProblem> {
     if !object.is_object() {
         return Err(UsageProblem::NotANumber);
     }
-    let input = either(object, ["/prompt_tokens", "/input_tokens"])?;
-    let output = either(object, ["/completion_tokens", "/output_tokens"])?;
-    let total = count(object, "/total_tokens")?;
+    let input = either(object.get("prompt_tokens"), object.get("input_tokens"))?;
+    let output = either(object.get("completion_tokens"), object.get("output_tokens"))?;
+    let total = count(object.get("total_tokens"))?;
     if input.is_none() && output.is_none() && total.is_none() {
         return Ok(None);
     }
+    let detail = |details: &str, name: &str| object.get(details).and_then(|all| all.get(name));
     let reasoning = either(
-        object,
-        ["/completion_tokens_details/reasoning_tokens", "/output_tokens_details/reasoning_tokens"],
+        detail("completion_tokens_details", "reasoning_tokens"),
+        detail("output_tokens_details", "reasoning_tokens"),
     )?
     .unwrap_or(0);
     let cached = either(
-        object,
-        ["/prompt_tokens_details/cached_tokens", "/input_tokens_details/cached_tokens"],
+        detail("prompt_tokens_details", "cached_tokens"),
+        detail("input_tokens_details", "cached_tokens"),
     )?
     .unwrap_or(0);
     let (Some(input), Some(total)) = (input, total_of(object, input, output, total, reasoning)?)
@@ -150,9 +151,9 @@ fn total_of(
         Some(total) if total == inclusive || total == exclusive => Ok(Some(total)),
         Some(_) => Err(UsageProblem::Contradictory),
         // Cached input that stands beside the input makes the sum too small.
-        None if ["/cache_read_input_tokens", "/cache_creation_input_tokens"]
+        None if ["cache_read_input_tokens", "cache_creation_input_tokens"]
             .iter()
-            .any(|pointer| !matches!(count(object, pointer), Ok(None | Some(0)))) =>
+            .any(|name| !matches!(count(object.get(*name)), Ok(None | Some(0)))) =>
         {
             Ok(None)
         }
@@ -164,16 +165,16 @@ fn total_of(
 }
 
 /// A number that goes by two names; where both are there, they must agree.
-fn either(object: &Value, pointers: [&str; 2]) -> Result<Option<u64>, UsageProblem> {
-    match (count(object, pointers[0])?, count(object, pointers[1])?) {
+fn either(one: Option<&Value>, other: Option<&Value>) -> Result<Option<u64>, UsageProblem> {
+    match (count(one)?, count(other)?) {
         (Some(one), Some(other)) if one != other => Err(UsageProblem::Contradictory),
         (one, other) => Ok(one.or(other)),
     }
 }
 
 /// A number of tokens; `None` where it is not there or null.
-fn count(object: &Value, pointer: &str) -> Result<Option<u64>, UsageProblem> {
-    match object.pointer(pointer) {
+fn count(value: Option<&Value>) -> Result<Option<u64>, UsageProblem> {
+    match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Number(number)) => match (number.as_u64(), number.as_f64()) {
             (Some(tokens), _) if tokens <= Usage::MAX_TOKENS => Ok(Some(tokens)),

@@ -171,15 +171,15 @@ impl Tree {
         self.root.learn(0, seen, chances);
         for depth in 1..=DEPTHS {
             let key = (depth as u8, ladder.to(depth));
-            if !self.nodes.contains_key(&key) {
-                self.make_room();
+            if let Some(node) = self.nodes.get_mut(&key) {
+                node.used = self.clock;
+                node.learn(depth, seen, chances);
+                continue;
             }
-            let node = self
-                .nodes
-                .entry(key)
-                .or_insert_with(|| Node { levels: parents, ..Node::default() });
-            node.used = self.clock;
+            self.make_room();
+            let mut node = Node { levels: parents, used: self.clock, ..Node::default() };
             node.learn(depth, seen, chances);
+            self.nodes.insert(key, node);
         }
         let next = self.start.count.saturating_add(1 + self.start.count / 8);
         if self.root.count >= next {
@@ -231,11 +231,25 @@ fn above<const SIDES: usize>(hazards: &[[f64; SIDES]], side: usize) -> Vec<f64> 
     let mut left = 1.0;
     let mut above = Vec::with_capacity(hazards.len() + 1);
     for hazard in hazards {
+        if left < LEAST_CHANCE {
+            break;
+        }
         above.push(left);
         left *= 1.0 - hazard[side];
     }
-    above.push(if hazards.len() == CELLS { 0.0 } else { left });
+    let is_all = above.len() == CELLS;
+    above.push(if is_all || left < LEAST_CHANCE { 0.0 } else { left });
+    above.resize(hazards.len() + 1, 0.0);
     above
+}
+
+/// A smaller chance is none: no quantile is asked for near it, and processors reckon a hundred times as long with
+/// the smallest numbers.
+const LEAST_CHANCE: f64 = 1e-40;
+
+#[cold]
+fn none(chance: &mut f64) {
+    *chance = 0.0;
 }
 
 impl Node {
@@ -287,6 +301,9 @@ impl Node {
                     hazards[side] = ((trust * here * believed + ended) / weight).clamp(0.0, 1.0);
                 }
                 left[side] = here * (1.0 - believed);
+                if left[side] > 0.0 && left[side] < LEAST_CHANCE {
+                    none(&mut left[side]);
+                }
                 at_risk[side] = (at_risk[side] - ended - cut).max(0.0);
             }
         }
