@@ -74,7 +74,7 @@ impl InputModel {
             met: met.clone(),
             hidden: (self.prior.weights[0] as f32, self.prior.covariance[0][0].sqrt() as f32),
             borrowing: self.prior.is_borrowing(),
-            residuals: self.bound.residuals.iter().map(|residual| *residual as f32).collect(),
+            residuals: self.bound.residuals().map(|residual| residual as f32).collect(),
             level: self.bound.level as f32,
             scatter: self.scatter as f32,
             calm: self.bound.calm,
@@ -199,7 +199,7 @@ fn bound(state: &InputState) -> Result<Bound, StateError> {
         return Err(StateError::Corrupt("the level is no share"));
     }
     let residuals = VecDeque::from(residuals);
-    Ok(Bound { residuals, level: f64::from(state.level), calm: state.calm })
+    Ok(Bound::of(residuals, f64::from(state.level), state.calm))
 }
 
 /// Whether a matrix is positive, but for what rounding to the precision kept takes away: by
