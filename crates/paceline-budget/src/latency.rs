@@ -110,12 +110,14 @@ impl LatencyModel {
 
     /// The range that a share of the calls, from 0 to 1, is over inside of.
     pub fn within(&self, key: &OutputKey, share: f64) -> Completion {
-        range(&self.whole.predict(&key.ladder), share)
+        let [early, late] = self.whole.quantiles(&key.ladder, ends(share));
+        Completion::between(time(early), time(late))
     }
 
     /// By when a call is over with this chance, from 0 to 1.
     pub fn over_by(&self, key: &OutputKey, chance: f64) -> Duration {
-        time(self.whole.predict(&key.ladder).quantile(chance))
+        let [over] = self.whole.quantiles(&key.ladder, [chance]);
+        time(over)
     }
 
     /// The mean time to the end.
@@ -189,8 +191,14 @@ impl LatencyModel {
 const OWN_PACE: f64 = 8.0;
 
 fn range(known: &Distribution, share: f64) -> Completion {
+    let [early, late] = ends(share).map(|level| time(known.quantile(level)));
+    Completion::between(early, late)
+}
+
+/// The levels between which a share lies, as much below them as above.
+fn ends(share: f64) -> [f64; 2] {
     let beyond = (1.0 - if share.is_nan() { 1.0 } else { share.clamp(0.0, 1.0) }) / 2.0;
-    Completion::between(time(known.quantile(beyond)), time(known.quantile(1.0 - beyond)))
+    [beyond, 1.0 - beyond]
 }
 
 fn units(time: Duration) -> u64 {

@@ -134,6 +134,10 @@ pub const fn rps_of_rpm(rpm: u64) -> u64 {
 /// The longest known name that the given one begins with, followed by nothing, `-latest` or a
 /// date.
 pub(crate) fn canonical_name(name: &str) -> &str {
+    // No known name is an alias of another; most calls are to one of them.
+    if known_names().any(|known| known == name) {
+        return name;
+    }
     let stands_for = |known: &&'static str| match name.strip_prefix(*known) {
         Some("") | Some("-latest") => true,
         Some(rest) => rest.strip_prefix('-').is_some_and(|date| {
@@ -171,6 +175,10 @@ mod tests {
         assert_eq!(canonical(&"grok-4.3-2026-05-01".into()), "grok-4.3".into());
         assert_eq!(canonical(&"grok-4.30".into()), "grok-4.30".into());
         assert_eq!(canonical(&"grok-3-mini-latest".into()), "grok-3-mini".into());
+        for name in known_names() {
+            let longer = known_names().filter(|other| name.starts_with(other));
+            assert_eq!(longer.max_by_key(|other| other.len()), Some(name), "{name} is no alias");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub(crate) mod moment;
 mod name;
 mod rate;
 
+use std::cell::LazyCell;
+use std::ops::Deref;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
@@ -71,12 +73,15 @@ impl RateHeaders {
     /// longest wait, `false` before `true`.
     pub fn parse(headers: &HeaderMap, now: UnixMillis) -> Self {
         let mut read = Self::default();
-        let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
-        let now = date.and_then(|date| moment::date(date.trim())).unwrap_or(now);
-        read.read_limits(headers, now);
+        // Few answers hold anything that is compared with it.
+        let now = LazyCell::new(|| {
+            let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
+            date.and_then(|date| moment::date(date.trim())).unwrap_or(now)
+        });
+        read.read_limits(headers, &now);
         read.rates.extend(ietf::read(headers, &mut read.ignored));
         read.rates.truncate(MAX_RATES);
-        read.read_hints(headers, now);
+        read.read_hints(headers, &now);
         read
     }
 
@@ -156,9 +161,13 @@ impl RateHeaders {
     }
 
     /// One header after the other; those of the same limit are put together.
-    fn read_limits(&mut self, headers: &HeaderMap, now: UnixMillis) {
+    fn read_limits(&mut self, headers: &HeaderMap, now: &dyn Deref<Target = UnixMillis>) {
         let mut drafts: Vec<Draft<'_>> = Vec::new();
         for name in headers.keys() {
+            // Most headers are no business of these names.
+            if !matches!(name.as_str().as_bytes(), [b'x' | b'a' | b'r', ..]) {
+                continue;
+            }
             let Some((subject, figure)) = name::read(name.as_str()) else {
                 if name::looks_like_one(name.as_str()) {
                     self.ignored.ignored(name);
@@ -187,9 +196,9 @@ impl RateHeaders {
         self.rates = drafts.into_iter().filter_map(|draft| draft.finish(ignored)).collect();
     }
 
-    fn read_hints(&mut self, headers: &HeaderMap, now: UnixMillis) {
+    fn read_hints(&mut self, headers: &HeaderMap, now: &dyn Deref<Target = UnixMillis>) {
         let seconds =
-            self.values(headers, "retry-after", |text| moment::wait(text, now)).into_iter().max();
+            self.values(headers, "retry-after", |text| moment::wait(text, **now)).into_iter().max();
         let millis = self.values(headers, "retry-after-ms", moment::milliseconds).into_iter().max();
         self.retry_after = seconds.max(millis);
         self.should_retry = self

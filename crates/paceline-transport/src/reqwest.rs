@@ -7,12 +7,13 @@
 mod failure;
 mod timed_body;
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::reqwest::{Certificate, Client, redirect, retry};
+use ::reqwest::{Certificate, Client, Url, redirect, retry};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use tokio::time::{Instant, timeout_at};
 
 use crate::base_url::is_loopback_host;
@@ -53,6 +54,24 @@ pub struct ReqwestTransport {
     /// For this machine.
     loopback: Client,
     timeouts: Timeouts,
+    /// The last address, and what it is as a URL: most calls go to one.
+    last: Arc<Last>,
+}
+
+/// The last address, and what it is as a URL. Not shown: its query is no business of a log.
+#[derive(Default)]
+struct Last(Mutex<Option<(Uri, Url)>>);
+
+impl std::fmt::Debug for Last {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Last").finish_non_exhaustive()
+    }
+}
+
+impl Last {
+    fn lock(&self) -> MutexGuard<'_, Option<(Uri, Url)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What to build a [`ReqwestTransport`] from.
@@ -195,7 +214,7 @@ impl ReqwestBuilder {
             }
         };
         let remote = remote.build().map_err(tls)?;
-        Ok(ReqwestTransport { remote, loopback, timeouts: self.timeouts })
+        Ok(ReqwestTransport { remote, loopback, timeouts: self.timeouts, last: Arc::default() })
     }
 
     fn trusted(&self) -> Result<Vec<Certificate>, TransportError> {
@@ -236,6 +255,27 @@ impl ReqwestBuilder {
     }
 }
 
+impl ReqwestTransport {
+    /// The same request as reqwest has it.
+    fn request(&self, request: Request<Bytes>) -> Result<::reqwest::Request, TransportError> {
+        let is_last = |(uri, _): &&(Uri, Url)| uri == request.uri();
+        let known = self.last.lock().as_ref().filter(is_last).map(|(_, url)| url.clone());
+        let Some(url) = known else {
+            let uri = request.uri().clone();
+            let request = ::reqwest::Request::try_from(request).map_err(invalid_request)?;
+            let last = (uri, request.url().clone());
+            *self.last.lock() = Some(last);
+            return Ok(request);
+        };
+        let (parts, body) = request.into_parts();
+        let mut request = ::reqwest::Request::new(parts.method, url);
+        *request.version_mut() = parts.version;
+        *request.headers_mut() = parts.headers;
+        *request.body_mut() = Some(body.into());
+        Ok(request)
+    }
+}
+
 #[async_trait]
 impl Transport for ReqwestTransport {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, TransportError> {
@@ -245,7 +285,7 @@ impl Transport for ReqwestTransport {
             Some(host) if is_loopback_host(host) => &self.loopback,
             _ => &self.remote,
         };
-        let request = ::reqwest::Request::try_from(request).map_err(invalid_request)?;
+        let request = self.request(request)?;
         // A sum that does not fit is no deadline.
         let ends = total.and_then(|total| start.checked_add(total));
         let (until, kind) = match (start.checked_add(head), ends) {
@@ -288,8 +328,9 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// request meets a connection that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
-/// How many idle connections to one host are kept.
-const POOL_SIZE: usize = 256;
+/// How many idle connections to one host are kept: as many calls as a run has in flight at most, or some
+/// would be closed and opened anew after every burst.
+const POOL_SIZE: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -304,7 +345,12 @@ mod tests {
     fn http2() -> ReqwestTransport {
         let builder = ReqwestTransport::builder();
         let client = builder.client().no_proxy().http2_prior_knowledge().build().unwrap();
-        ReqwestTransport { remote: client.clone(), loopback: client, timeouts: builder.timeouts }
+        ReqwestTransport {
+            remote: client.clone(),
+            loopback: client,
+            timeouts: builder.timeouts,
+            last: Arc::default(),
+        }
     }
 
     async fn reset_by(reason: h2::Reason) -> (TransportError, usize) {

@@ -219,8 +219,16 @@ impl Learner {
     }
 
     fn judge_one(&mut self, look: &Look) {
-        let ranges: Vec<Option<(u64, u64)>> =
-            (0..RULES).map(|rule| self.counted(of_number(rule), look)).collect();
+        // What is counted when does not depend on how it leaves again.
+        let mut charges =
+            MOMENTS.map(|moment| READS.map(|read| self.charges(moment, read.between(look).1)));
+        let mut ranges = [None; RULES];
+        for (rule, range) in ranges.iter_mut().enumerate() {
+            let parts @ (moment, _, read) = of_number(rule);
+            if let Some(charges) = &mut charges[moment as usize][read as usize] {
+                *range = self.counted(parts, charges, look);
+            }
+        }
         // Where every rule says the same, nothing tells them apart.
         let explains = |range: &Option<(u64, u64)>| {
             range.is_some_and(|(low, high)| {
@@ -246,15 +254,10 @@ impl Learner {
         }
     }
 
-    /// What a server of this rule had counted when it wrote the answer: at least and at most. `None`
-    /// where that can't be told.
-    fn counted(
-        &self,
-        (moment, shape, read): (CountedAt, WindowShape, Read),
-        look: &Look,
-    ) -> Option<(u64, u64)> {
-        let (from, to) = read.between(look);
-        let mut charges: Vec<(u64, u64)> = Vec::new();
+    /// What calls count and when, by a server that counts them at this moment and told its counter up to a
+    /// moment; in order of time. `None` where that can't be told.
+    fn charges(&self, moment: CountedAt, to: u64) -> Option<Vec<(u64, u64)>> {
+        let mut charges: Vec<(u64, u64)> = Vec::with_capacity(self.calls.len());
         for call in self.calls.iter().take_while(|call| call.sent <= to) {
             let (over, used) = call.over?;
             charges.push(match moment {
@@ -267,6 +270,18 @@ impl Learner {
             });
         }
         charges.sort_unstable();
+        Some(charges)
+    }
+
+    /// What a server of this rule had counted when it wrote the answer: at least and at most. `None`
+    /// where that can't be told.
+    fn counted(
+        &self,
+        (moment, shape, read): (CountedAt, WindowShape, Read),
+        charges: &[(u64, u64)],
+        look: &Look,
+    ) -> Option<(u64, u64)> {
+        let (from, to) = read.between(look);
         let mut low = Level::new(shape, look);
         let mut high = Level::new(shape, look);
         let mut begin = 0;
@@ -277,7 +292,7 @@ impl Learner {
             high.start(before.used, latest);
             begin = earliest;
         }
-        for (at, amount) in charges {
+        for &(at, amount) in charges {
             // Near the look that it goes on from, nobody knows whether it was counted there already.
             if at + LAG < begin {
                 continue;

@@ -1,7 +1,7 @@
 //! What is known of a number before it is known: mean, variance, any quantile, what remains.
 
 use super::grid::{CELLS, MOST, cell, low, width};
-use super::level::Levels;
+use super::level::{Chances, Levels};
 use super::tree::Seen;
 
 /// What is known of a whole number that is not known yet, such as the tokens of an answer.
@@ -86,16 +86,7 @@ impl Distribution {
 
     /// The same with the level as it is.
     pub(super) fn unmoved_quantile(&self, level: f64) -> u64 {
-        let rest = 1.0 - if level.is_nan() { 1.0 } else { level.clamp(0.0, 1.0) };
-        // The first cell after which at most the rest is left.
-        let after = self.careful[1..].partition_point(|above| *above > rest).min(CELLS - 1);
-        let (begin, end) = (self.careful[after], self.careful[after + 1]);
-        let width = width(after);
-        let inside =
-            if begin > end { ((begin - rest) / (begin - end)).clamp(0.0, 1.0) } else { 1.0 };
-        // Up, so that the chance is reached: from the first number of the cell to its last.
-        let step = ((inside * width as f64).ceil() as u64).clamp(1, width) - 1;
-        (low(after) + step).min(self.most).max(self.least)
+        quantile(&self.careful, level).min(self.most).max(self.least)
     }
 
     /// What is known once it has been seen to reach `seen`: a stream narrows its own answer. The
@@ -109,6 +100,19 @@ impl Distribution {
         narrow(&mut narrowed.careful, seen);
         narrowed
     }
+}
+
+/// The number that one stays at or below with this chance, of the chances to reach each cell.
+pub(super) fn quantile(careful: &[f64], level: f64) -> u64 {
+    let rest = 1.0 - if level.is_nan() { 1.0 } else { level.clamp(0.0, 1.0) };
+    // The first cell after which at most the rest is left.
+    let after = careful[1..].partition_point(|above| *above > rest).min(CELLS - 1);
+    let (begin, end) = (careful[after], careful[after + 1]);
+    let width = width(after);
+    let inside = if begin > end { ((begin - rest) / (begin - end)).clamp(0.0, 1.0) } else { 1.0 };
+    // Up, so that the chance is reached: from the first number of the cell to its last.
+    let step = ((inside * width as f64).ceil() as u64).clamp(1, width) - 1;
+    low(after) + step
 }
 
 /// Of the chances to reach each cell, those once `seen` is reached.
@@ -131,12 +135,14 @@ fn narrow(above: &mut [f64], seen: u64) {
 
 /// The chances that a number was to be below what was seen, and at or below it, of the chances to
 /// reach each cell. Many are cut off at the same number; the whole cell stands for it.
-pub(super) fn chances(above: &[f64], seen: Seen) -> (f64, f64) {
-    if !seen.cut {
-        return (below(above, seen.number), below(above, seen.number.saturating_add(1)));
-    }
-    let cell = cell(seen.number);
-    (below(above, low(cell)), below(above, low(cell + 1)))
+pub(super) fn chances(above: &[f64], seen: Seen) -> Chances {
+    let (from, to) = if seen.cut {
+        let cell = cell(seen.number);
+        (low(cell), low(cell + 1))
+    } else {
+        (seen.number, seen.number.saturating_add(1))
+    };
+    Chances::new(below(above, from), below(above, to))
 }
 
 /// The chance that it is below a number, of the chances to reach each cell.

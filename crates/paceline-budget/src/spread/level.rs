@@ -46,6 +46,28 @@ impl From<SavedLevels> for Levels {
     }
 }
 
+/// What a distribution said of a number that was seen then: with which chance one would be below it, and
+/// with which at or below it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chances {
+    below: f64,
+    through: f64,
+    /// Both in log odds.
+    least: f64,
+    most: f64,
+}
+
+impl Chances {
+    pub(super) fn new(below: f64, through: f64) -> Self {
+        Self { below, through, least: log_odds(below), most: log_odds(through) }
+    }
+
+    /// Of one that was cut off: it may have been anything above.
+    pub(super) const fn of_cut(self) -> Self {
+        Self { through: 1.0, most: f64::INFINITY, ..self }
+    }
+}
+
 impl Levels {
     /// The level at which to read the quantile of a level.
     pub(super) fn moved(&self, level: f64) -> f64 {
@@ -85,12 +107,11 @@ impl Levels {
         moved.map(|odds| odds.clamp(-MOST_ODDS, MOST_ODDS))
     }
 
-    /// Learns from one number, of which the distribution said with which chance a number would be
-    /// below it, and with which chance at or below it. A level that lies between the two is held in
-    /// part, so that answers of one length move nothing where that was foreseen.
-    pub(super) fn learn(&mut self, below: f64, through: f64) {
+    /// Learns from one number. A level that lies between the chances of what is below it and of that with it is
+    /// held in part, so that answers of one length move nothing where that was foreseen.
+    pub(super) fn learn(&mut self, chances: &Chances) {
         let moved = self.moved_anchors();
-        let (least, most) = (log_odds(below), log_odds(through));
+        let Chances { below, through, least, most } = *chances;
         for (anchor, odds) in moved.into_iter().enumerate() {
             // In log odds, as they keep the order and cost nothing more.
             let held = if through > below && odds > least && odds < most {
@@ -155,7 +176,7 @@ mod tests {
             if round >= 10_000 {
                 passed += u32::from(u >= levels.moved(level));
             }
-            levels.learn(u, u);
+            levels.learn(&Chances::new(u, u));
         }
         f64::from(passed) / 50_000.0
     }
@@ -175,7 +196,7 @@ mod tests {
         for _ in 0..2_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let u = (seed >> 33) as f64 / f64::from(1_u32 << 31);
-            levels.learn(u, u);
+            levels.learn(&Chances::new(u, u));
             let moved: Vec<f64> = (1..1_000).map(|i| levels.moved(f64::from(i) / 1e3)).collect();
             assert!(moved.windows(2).all(|two| two[0] <= two[1] + 1e-9), "{levels:?}");
         }
@@ -184,7 +205,7 @@ mod tests {
     #[test]
     fn the_ends_stay_where_they_are() {
         let mut levels = Levels::default();
-        (0..100).for_each(|_| levels.learn(1.0, 1.0));
+        (0..100).for_each(|_| levels.learn(&Chances::new(1.0, 1.0)));
         assert_eq!((levels.moved(0.0), levels.moved(1.0)), (0.0, 1.0));
     }
 }

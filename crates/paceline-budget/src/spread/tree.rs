@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use paceline_core::Tag;
 use serde::{Deserialize, Serialize};
 
-use super::distribution::{Distribution, chances};
-use super::grid::{CELLS, cell};
-use super::level::Levels;
+use super::distribution::{Distribution, chances, quantile};
+use super::grid::{CELLS, MOST, cell};
+use super::level::{Chances, Levels};
 use super::logs::Logs;
 
 /// What calls are told apart by, from the general to the specific.
@@ -123,7 +123,19 @@ impl Tree {
     pub(crate) fn predict(&self, ladder: &Ladder) -> Distribution {
         let both = [Unseen::None, Unseen::OneAtEachEnd];
         let (hazards, levels) = self.climb_down(ladder, both, CELLS);
-        Distribution::new(above(&hazards, 0), above(&hazards, 1), levels)
+        let [seen, careful] = above(&hazards);
+        Distribution::new(seen, careful, levels)
+    }
+
+    /// Its quantiles alone, at these levels: half of the work.
+    pub(crate) fn quantiles<const LEVELS: usize>(
+        &self,
+        ladder: &Ladder,
+        at: [f64; LEVELS],
+    ) -> [u64; LEVELS] {
+        let (hazards, levels) = self.climb_down(ladder, [Unseen::OneAtEachEnd], CELLS);
+        let [careful] = above(&hazards);
+        at.map(|level| quantile(&careful, levels.moved(level)).min(MOST))
     }
 
     /// The chances to end in each cell once it is reached, by what is thought unseen, and the levels that
@@ -165,20 +177,22 @@ impl Tree {
         // As far as the cell after that of the number.
         let cells = (cell(seen.number) + 2).min(CELLS);
         let (hazards, _) = self.climb_down(ladder, [Unseen::OneAtEachEnd], cells);
-        let chances = chances(&above(&hazards, 0), seen);
+        let [above] = above(&hazards);
+        let chances = chances(&above, seen);
         self.logs.see(seen.number);
         let parents = self.root.levels;
-        self.root.learn(0, seen, chances);
+        let mut lesson = Lesson { seen, chances, last: None };
+        self.root.learn(0, &mut lesson);
         for depth in 1..=DEPTHS {
             let key = (depth as u8, ladder.to(depth));
             if let Some(node) = self.nodes.get_mut(&key) {
                 node.used = self.clock;
-                node.learn(depth, seen, chances);
+                node.learn(depth, &mut lesson);
                 continue;
             }
             self.make_room();
             let mut node = Node { levels: parents, used: self.clock, ..Node::default() };
-            node.learn(depth, seen, chances);
+            node.learn(depth, &mut lesson);
             self.nodes.insert(key, node);
         }
         let next = self.start.count.saturating_add(1 + self.start.count / 8);
@@ -209,6 +223,28 @@ impl Tree {
     }
 }
 
+/// A number, and what was thought of it.
+struct Lesson {
+    seen: Seen,
+    chances: Chances,
+    /// Levels that learned it, as they were before and after, and whether they took it as cut off.
+    last: Option<(Levels, Levels, bool)>,
+}
+
+impl Lesson {
+    /// Where calls are all of one kind, every rung has the same levels: then they are reckoned once.
+    fn teach(&mut self, levels: &mut Levels, is_cut: bool) {
+        match self.last {
+            Some((before, after, cut)) if (before, cut) == (*levels, is_cut) => *levels = after,
+            _ => {
+                let before = *levels;
+                levels.learn(&if is_cut { self.chances.of_cut() } else { self.chances });
+                self.last = Some((before, *levels, is_cut));
+            }
+        }
+    }
+}
+
 /// Numbers that were not seen but might have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unseen {
@@ -227,19 +263,25 @@ const OWN_LEVELS: u64 = 20;
 
 /// The chances to reach each cell, and the one after the last, of the chances to end in each once it is
 /// reached.
-fn above<const SIDES: usize>(hazards: &[[f64; SIDES]], side: usize) -> Vec<f64> {
-    let mut left = 1.0;
-    let mut above = Vec::with_capacity(hazards.len() + 1);
+fn above<const SIDES: usize>(hazards: &[[f64; SIDES]]) -> [Vec<f64>; SIDES] {
+    let mut left = [1.0; SIDES];
+    let mut above = left.map(|_| Vec::with_capacity(hazards.len() + 1));
     for hazard in hazards {
-        if left < LEAST_CHANCE {
+        if left.iter().all(|left| *left < LEAST_CHANCE) {
             break;
         }
-        above.push(left);
-        left *= 1.0 - hazard[side];
+        for side in 0..SIDES {
+            above[side].push(left[side]);
+            left[side] *= 1.0 - hazard[side];
+            if left[side] > 0.0 && left[side] < LEAST_CHANCE {
+                none(&mut left[side]);
+            }
+        }
     }
-    let is_all = above.len() == CELLS;
-    above.push(if is_all || left < LEAST_CHANCE { 0.0 } else { left });
-    above.resize(hazards.len() + 1, 0.0);
+    for (above, left) in above.iter_mut().zip(left) {
+        above.push(if above.len() == CELLS { 0.0 } else { left });
+        above.resize(hazards.len() + 1, 0.0);
+    }
     above
 }
 
@@ -315,11 +357,11 @@ impl Node {
         Some((usize::from(*first), usize::from(*last)))
     }
 
-    fn learn(&mut self, depth: usize, seen: Seen, chances: (f64, f64)) {
+    fn learn(&mut self, depth: usize, lesson: &mut Lesson) {
+        let seen = lesson.seen;
         let is_cut = seen.cut && depth < CAPPED;
         if depth <= CAPPED {
-            // What was cut off may have been anything above.
-            self.levels.learn(chances.0, if is_cut { 1.0 } else { chances.1 });
+            lesson.teach(&mut self.levels, is_cut);
         }
         let fade = 1.0 - 1.0 / MEMORY;
         for (_, ended, cut) in &mut self.cells {
@@ -378,10 +420,12 @@ mod tests {
             let cells = (cell(seen.number) + 2).min(CELLS);
             let (all, _) = tree.climb_down(&ladder, [Unseen::OneAtEachEnd], CELLS);
             let (few, _) = tree.climb_down(&ladder, [Unseen::OneAtEachEnd], cells);
-            assert_eq!(chances(&above(&few, 0), seen), chances(&above(&all, 0), seen));
+            let ([few], [all]) = (above(&few), above(&all));
+            let (few, whole) = (chances(&few, seen), chances(&all, seen));
+            assert_eq!(format!("{few:?}"), format!("{whole:?}"));
             // And two sides at once are each what it is alone.
             let (both, _) = tree.climb_down(&ladder, [Unseen::None, Unseen::OneAtEachEnd], CELLS);
-            assert_eq!(above(&both, 1), above(&all, 0));
+            assert_eq!(above(&both)[1], all);
             tree.learn(&ladder, seen);
         }
     }

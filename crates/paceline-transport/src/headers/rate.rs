@@ -2,6 +2,7 @@
 //!
 //! What this file keeps: figures that contradict each other are not both there.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -129,7 +130,7 @@ impl<'a> Draft<'a> {
         name: &'a HeaderName,
         figure: Figure,
         text: &str,
-        now: UnixMillis,
+        now: &dyn Deref<Target = UnixMillis>,
     ) -> Option<()> {
         match figure {
             Figure::Limit => {
@@ -143,7 +144,7 @@ impl<'a> Draft<'a> {
                 self.remaining_name = Some(name);
             }
             Figure::Reset => {
-                self.reset_after = self.reset_after.max(Some(moment::wait(text, now)?));
+                self.reset_after = self.reset_after.max(Some(moment::wait(text, **now)?));
             }
         }
         Some(())
