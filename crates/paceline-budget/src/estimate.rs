@@ -260,7 +260,7 @@ impl Estimator {
         let key = call.output.clone().prompt(input.expected_amount());
         Estimate {
             input,
-            output: models.output.predict(&key).amount(),
+            output: models.output.amount(&key),
             completion: models.latency.completion(&key),
         }
     }

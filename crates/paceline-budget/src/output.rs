@@ -135,6 +135,13 @@ impl OutputModel {
         }
     }
 
+    /// [`Distribution::amount`] of what is known.
+    pub(crate) fn amount(&self, key: &OutputKey) -> Amount {
+        let bound = key.bound.unwrap_or(u64::MAX);
+        let (mean, variance, upper) = self.0.summary(&key.ladder, bound, UPPER);
+        amount(mean, variance, upper)
+    }
+
     /// Learns from an answer that ended by itself.
     pub fn learn(&mut self, key: &OutputKey, output_tokens: u64) {
         self.0.learn(&key.ladder, Seen { number: output_tokens, cut: false });
@@ -152,12 +159,18 @@ impl OutputModel {
     }
 }
 
+/// The share of answers that stays below what a demand asks at most.
+const UPPER: f64 = 0.999;
+
+fn amount(mean: f64, variance: f64, upper: u64) -> Amount {
+    Amount::expected(whole(mean)).spread(whole(variance.sqrt())).upper(upper)
+}
+
 impl Distribution {
     /// As a demand takes it: the mean, the deviation, and an upper amount that 99.9 % stay below.
     pub fn amount(&self) -> Amount {
         let (mean, variance) = self.moments();
-        let upper = self.quantile(0.999);
-        Amount::expected(whole(mean)).spread(whole(variance.sqrt())).upper(upper)
+        amount(mean, variance, self.quantile(UPPER))
     }
 
     /// What is still to come once `seen` tokens were streamed: the rest of
@@ -193,6 +206,14 @@ mod tests {
         let mut model = OutputModel::default();
         answers.into_iter().for_each(|tokens| model.learn(&OutputKey::new(), tokens));
         model
+    }
+
+    #[test]
+    fn an_amount_is_that_of_the_whole_distribution() {
+        let model = model((1..400).map(|number| number * number % 7_919));
+        for key in [OutputKey::new(), OutputKey::new().cap(900, CapRule::Billed)] {
+            assert_eq!(model.amount(&key), model.predict(&key).amount());
+        }
     }
 
     fn after(answers: impl IntoIterator<Item = u64>) -> Amount {

@@ -47,35 +47,7 @@ impl Distribution {
 
     /// Mean and variance.
     pub(crate) fn moments(&self) -> (f64, f64) {
-        let (mut mean, mut squares) = (0.0, 0.0);
-        for (index, ends) in self.above.windows(2).enumerate() {
-            let chance = ends[0] - ends[1];
-            if chance <= 0.0 {
-                continue;
-            }
-            let (low, width) = (low(index), width(index));
-            if low > self.most {
-                // All that is left lies on the bound.
-                let most = self.most as f64;
-                mean += ends[0] * most;
-                squares += ends[0] * most * most;
-                break;
-            }
-            let middle =
-                (low as f64 + (width - 1) as f64 / 2.0).clamp(self.floor(), self.ceiling());
-            let within = ((width * width - 1) as f64) / 12.0;
-            mean += chance * middle;
-            squares += chance * (middle * middle + within);
-        }
-        (mean, (squares - mean * mean).max(0.0))
-    }
-
-    const fn floor(&self) -> f64 {
-        self.least as f64
-    }
-
-    const fn ceiling(&self) -> f64 {
-        self.most as f64
+        moments(&self.above, self.least, self.most)
     }
 
     /// The number that it stays at or below with this chance, from 0 to 1; a level that is no
@@ -100,6 +72,30 @@ impl Distribution {
         narrow(&mut narrowed.careful, seen);
         narrowed
     }
+}
+
+/// Mean and variance of a number between two bounds, of the chances to reach each cell.
+pub(super) fn moments(above: &[f64], least: u64, most: u64) -> (f64, f64) {
+    let (mut mean, mut squares) = (0.0, 0.0);
+    for (index, ends) in above.windows(2).enumerate() {
+        let chance = ends[0] - ends[1];
+        if chance <= 0.0 {
+            continue;
+        }
+        let (low, width) = (low(index), width(index));
+        if low > most {
+            // All that is left lies on the bound.
+            let most = most as f64;
+            mean += ends[0] * most;
+            squares += ends[0] * most * most;
+            break;
+        }
+        let middle = (low as f64 + (width - 1) as f64 / 2.0).clamp(least as f64, most as f64);
+        let within = ((width * width - 1) as f64) / 12.0;
+        mean += chance * middle;
+        squares += chance * (middle * middle + within);
+    }
+    (mean, (squares - mean * mean).max(0.0))
 }
 
 /// The number that one stays at or below with this chance, of the chances to reach each cell.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use paceline_core::Tag;
 use serde::{Deserialize, Serialize};
 
-use super::distribution::{Distribution, chances, quantile};
+use super::distribution::{Distribution, chances, moments, quantile};
 use super::grid::{CELLS, MOST, cell};
 use super::level::{Chances, Levels};
 use super::logs::Logs;
@@ -124,7 +124,18 @@ impl Tree {
         let both = [Unseen::None, Unseen::OneAtEachEnd];
         let (hazards, levels) = self.climb_down(ladder, both, CELLS);
         let [seen, careful] = above(&hazards);
-        Distribution::new(seen, careful, levels)
+        Distribution::new(seen.to_vec(), careful.to_vec(), levels)
+    }
+
+    /// Its mean and variance, and a quantile, where it can't pass a bound; without room on the heap, as every
+    /// call asks for it.
+    pub(crate) fn summary(&self, ladder: &Ladder, bound: u64, level: f64) -> (f64, f64, u64) {
+        let both = [Unseen::None, Unseen::OneAtEachEnd];
+        let (hazards, levels) = self.climb_down(ladder, both, CELLS);
+        let [seen, careful] = above(&hazards);
+        let most = bound.min(MOST);
+        let (mean, variance) = moments(&seen, 0, most);
+        (mean, variance, quantile(&careful, levels.moved(level)).min(most))
     }
 
     /// Its quantiles alone, at these levels: half of the work.
@@ -139,13 +150,13 @@ impl Tree {
     }
 
     /// The chances to end in each cell once it is reached, by what is thought unseen, and the levels that
-    /// go with them. They are there for so many cells at least; those behind may be left out.
+    /// go with them. They are there for so many cells at least; those behind may be zero.
     fn climb_down<const SIDES: usize>(
         &self,
         ladder: &Ladder,
         unseen: [Unseen; SIDES],
         cells: usize,
-    ) -> (Vec<[f64; SIDES]>, Levels) {
+    ) -> ([[f64; SIDES]; CELLS], Levels) {
         let mut rungs: [Option<(f64, &Node)>; DEPTHS + 1] = [None; DEPTHS + 1];
         rungs[0] = Some((TRUST[0], &self.root));
         let (mut last, mut levels) = (&self.root, self.root.levels);
@@ -163,10 +174,13 @@ impl Tree {
         // What a rung thinks of shorter ones depends on all up to the shortest that it has seen.
         let shortest = rungs.iter().flatten().filter_map(|(_, node)| node.ends());
         let shortest = shortest.map(|(shortest, _)| shortest).max().unwrap_or(0);
-        let start = self.start.hazards.iter().take(cells.max(shortest + 1));
-        let mut hazards: Vec<[f64; SIDES]> = start.map(|hazard| [*hazard; SIDES]).collect();
+        let cells = cells.max(shortest + 1);
+        let mut hazards = [[0.0; SIDES]; CELLS];
+        for (hazard, start) in hazards.iter_mut().zip(&self.start.hazards).take(cells) {
+            *hazard = [*start; SIDES];
+        }
         for (trust, node) in rungs.into_iter().flatten() {
-            node.update(trust, unseen, &mut hazards);
+            node.update(trust, unseen, &mut hazards[..cells]);
         }
         (hazards, levels)
     }
@@ -263,25 +277,22 @@ const OWN_LEVELS: u64 = 20;
 
 /// The chances to reach each cell, and the one after the last, of the chances to end in each once it is
 /// reached.
-fn above<const SIDES: usize>(hazards: &[[f64; SIDES]]) -> [Vec<f64>; SIDES] {
+fn above<const SIDES: usize>(hazards: &[[f64; SIDES]; CELLS]) -> [[f64; CELLS + 1]; SIDES] {
     let mut left = [1.0; SIDES];
-    let mut above = left.map(|_| Vec::with_capacity(hazards.len() + 1));
-    for hazard in hazards {
+    let mut above = [[0.0; CELLS + 1]; SIDES];
+    for (cell, hazard) in hazards.iter().enumerate() {
         if left.iter().all(|left| *left < LEAST_CHANCE) {
             break;
         }
         for side in 0..SIDES {
-            above[side].push(left[side]);
+            above[side][cell] = left[side];
             left[side] *= 1.0 - hazard[side];
             if left[side] > 0.0 && left[side] < LEAST_CHANCE {
                 none(&mut left[side]);
             }
         }
     }
-    for (above, left) in above.iter_mut().zip(left) {
-        above.push(if above.len() == CELLS { 0.0 } else { left });
-        above.resize(hazards.len() + 1, 0.0);
-    }
+    // Nothing is behind the last one.
     above
 }
 
