@@ -55,9 +55,11 @@ pub(crate) fn run(workspace: &Workspace, with: &[Suite]) -> Outcome {
         return Err(Failure::usage(format!("there is no suite named {name} yet")));
     }
     gate(workspace)?;
-    say("not run here: --with redis,browser,clients (no such suites yet); fuzz (none yet); \
+    say(
+        "not run here: --with redis,browser,clients (no such suites yet); fuzz (cargo xtask fuzz); \
          miri, mutants, deny, audit, feature powerset (cargo xtask ci --full); measurements \
-         (cargo xtask bench)");
+         (cargo xtask bench)",
+    );
     Ok(())
 }
 

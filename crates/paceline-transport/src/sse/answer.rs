@@ -149,7 +149,9 @@ impl AnswerStream {
             return Ok(());
         }
         if matches!(self.form, Form::Unknown) {
-            self.form = match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            // The space of JSON, which is not all that ASCII has.
+            let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+            self.form = match bytes.iter().find(|byte| !is_space(byte)) {
                 None => Form::Unknown,
                 Some(b'{') => Form::Object(Vec::new()),
                 Some(_) => Form::Events,
