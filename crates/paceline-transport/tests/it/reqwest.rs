@@ -101,7 +101,7 @@ async fn an_answer_of_any_status_is_an_answer_and_comes_from_one_attempt() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_handed_back_and_not_followed() {
+async fn fault_11_a_redirect_is_handed_back_and_not_followed() {
     let elsewhere = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(200)).expect(0).mount(&elsewhere).await;
     let server = MockServer::start().await;
@@ -129,7 +129,7 @@ async fn a_compressed_body_is_passed_on_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_body_above_the_cap_is_a_typed_error() {
+async fn fault_19_a_body_above_the_cap_is_a_typed_error() {
     let server = MockServer::start().await;
     let large = ResponseTemplate::new(200).set_body_bytes(vec![b'x'; 100_001]);
     Mock::given(any()).respond_with(large).mount(&server).await;
@@ -141,7 +141,7 @@ async fn a_body_above_the_cap_is_a_typed_error() {
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_stopped_at_the_cap() {
+async fn fault_19_a_body_without_end_is_stopped_at_the_cap() {
     let address = raw(async |mut socket| {
         socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
         let chunk = format!("2000\r\n{}\r\n", "x".repeat(0x2000));
@@ -233,7 +233,7 @@ async fn a_head_that_does_not_come_is_a_head_timeout() {
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_is_an_idle_timeout_and_what_came_before_is_delivered() {
+async fn fault_17_a_body_that_stalls_is_an_idle_timeout_and_what_came_before_is_delivered() {
     let address = raw(async |mut socket| {
         socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap();
         std::future::pending().await

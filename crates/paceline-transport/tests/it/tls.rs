@@ -115,7 +115,7 @@ async fn of_several_cas_each_is_trusted() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_unknown_issuer_for_another_name_or_of_the_past_is_said_so() {
+async fn fault_14_a_certificate_of_an_unknown_issuer_for_another_name_or_of_the_past_is_said_so() {
     let ca = Ca::new();
     let strict = ReqwestTransport::new().unwrap();
     let trusting = ReqwestTransport::builder().trust_ca_pem(ca.pem.clone()).build().unwrap();
