@@ -13,6 +13,7 @@ pub(crate) mod linked;
 mod overhead;
 mod row;
 mod run;
+mod unknown;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ pub(crate) struct Arguments {
     /// What random moments are drawn from; by default from the time. It is printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// Of `admission`: windows counted in each run.
+    /// Of `admission` and `unknown`: windows counted in each run.
     #[arg(long)]
     windows: Option<u64>,
     /// Of `admission`: calls in flight at the quota, separated by commas.
@@ -73,6 +74,9 @@ enum Name {
     Ledger,
     /// What the client costs beside bare reqwest.
     Overhead,
+    /// The whole client against servers whose rule it does not know, in virtual time: how much of the quota it
+    /// uses and how often it is refused, in the first minute and after it.
+    Unknown,
 }
 
 /// One thing that a benchmark measures.
@@ -131,6 +135,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
         Name::Limiter => return run_limiter(workspace, arguments),
         Name::Ledger => return run_ledger(workspace, arguments),
         Name::Overhead => return run_overhead(workspace, arguments),
+        Name::Unknown => return run_unknown(workspace, arguments),
     };
     if arguments.list {
         items.iter().for_each(|item| say(format!("{:8} {}", item.name, item.about)));
@@ -214,6 +219,22 @@ fn run_ledger(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     if arguments.list { Ok(()) } else { keep(&file, &rows) }
 }
 
+/// Measures the client against unknown servers, by a program of its own.
+fn run_unknown(workspace: &Workspace, arguments: &Arguments) -> Outcome {
+    if arguments.list {
+        return Err(Failure::usage(
+            "its cases are WORKLOAD/SHAPE/HEADERS, such as chat/sliding+completion/silent; --only takes beginnings \
+             of them",
+        ));
+    }
+    let results = target_folder(workspace)?.join("paceline-bench");
+    let only = arguments.only.as_deref();
+    let asked = unknown::Asked { only, windows: arguments.windows, seed: arguments.seed };
+    let file = results.join(file_name("unknown", only));
+    let rows = unknown::measure(workspace, &asked, &file)?;
+    keep(&file, &rows)
+}
+
 /// Measures the client, by programs of their own.
 fn run_overhead(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     let results = target_folder(workspace)?.join("paceline-bench");
@@ -227,7 +248,7 @@ fn run_overhead(workspace: &Workspace, arguments: &Arguments) -> Outcome {
 /// Where the rows go: NAME.json, or NAME-ITEM.json.
 fn file_name(name: &str, only: Option<&str>) -> String {
     match only {
-        Some(only) => format!("{name}-{}.json", only.replace(',', "-")),
+        Some(only) => format!("{name}-{}.json", only.replace([',', '/'], "-")),
         None => format!("{name}.json"),
     }
 }
