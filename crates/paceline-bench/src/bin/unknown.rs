@@ -20,7 +20,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Whole windows after the first.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 20)]
     windows: u64,
     /// What chance is drawn from.
     #[arg(long, default_value_t = 1)]
