@@ -1,13 +1,14 @@
 //! What the estimator has learned, kept between runs in a file of its own.
 //!
 //! It stands beside the ledger where there is one, for all runs on it, and else beside the output.
-//! Simulated answers teach nothing about real ones, so theirs is another file. It is written when a run
-//! ends, whole or not at all, and by the last of several runs. Invariant: a file that can't be used is
+//! Simulated answers teach nothing about real ones, so theirs is another file. It is written now and then
+//! and when a run ends, whole or not at all, and by the last of several runs. Invariant: a file that can't be used is
 //! never written over.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use paceline::Client;
 use paceline::budget::{Estimator, EstimatorState};
@@ -81,15 +82,47 @@ fn unusable(path: &Path, why: impl std::fmt::Display) -> UserError {
 
 /// Keeps what a client has learned. Where that fails it is said, as the answers are there all the same.
 pub(crate) fn save(path: &Path, client: &Client) {
-    if client.accuracy().count == 0 {
-        return;
-    }
-    let written = serde_json::to_vec(&client.estimator_state())
-        .map_err(std::io::Error::from)
-        .and_then(|bytes| write(path, &bytes));
-    if let Err(error) = written {
+    if let Err(error) = try_save(path, client) {
         let path = path.display();
         warn(format!("can't keep what was learned in {path}: {error}; the next run knows less"));
+    }
+}
+
+fn try_save(path: &Path, client: &Client) -> std::io::Result<()> {
+    if client.accuracy().count == 0 {
+        return Ok(());
+    }
+    write(path, &serde_json::to_vec(&client.estimator_state())?)
+}
+
+/// Runs to its end, and keeps what was learned now and then meanwhile, so that a run that is killed has not
+/// learned in vain: after two seconds, then after twice as long each time, up to half a minute. Where that
+/// fails it is left to [`save`], which says so.
+pub(crate) async fn saved_meanwhile<T>(
+    path: Option<PathBuf>,
+    client: &Client,
+    run: impl Future<Output = T>,
+) -> T {
+    let client = client.clone();
+    let saving = path.map(|path| tokio::spawn(save_again_and_again(path, client)));
+    let ended = run.await;
+    if let Some(saving) = saving {
+        saving.abort();
+        // It was told to end; when it has, nothing is being written any more.
+        let _ = saving.await;
+    }
+    ended
+}
+
+async fn save_again_and_again(path: PathBuf, client: Client) {
+    let mut pause = Duration::from_secs(2);
+    loop {
+        tokio::time::sleep(pause).await;
+        // In place: it can only be aborted while it sleeps.
+        if tokio::task::block_in_place(|| try_save(&path, &client)).is_err() {
+            return;
+        }
+        pause = (pause * 2).min(Duration::from_secs(30));
     }
 }
 

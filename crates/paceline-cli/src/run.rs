@@ -75,7 +75,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let mut runner = Runner::new(args, &input, output, origin, client.clone(), settings, tally)?;
     let planned = client.job(&plan.job);
     runner.watch(elsewhere, plan.job);
-    let end = runner.run().await?;
+    let end = learned::saved_meanwhile(learned_at.clone(), &client, runner.run()).await?;
     if let Some(path) = &learned_at {
         learned::save(path, &client);
     }

@@ -90,3 +90,25 @@ fn what_can_not_be_used_is_refused_by_name_and_left_alone() {
     assert!(stderr(&output).contains("can't keep what was learned in no/such/e.json"));
     assert_eq!(place.rows("in.sim.jsonl").len(), 2);
 }
+
+#[test]
+fn a_run_that_is_killed_has_not_learned_in_vain() {
+    let place = Place::new();
+    place.prompts("in.txt", 400);
+    let args = ["run", "in.txt", "--simulate", "--rpm", "240"];
+    let mut run = place.command(&args);
+    let mut run = run.stderr(std::process::Stdio::null()).spawn().expect("it starts");
+    let kept = place.path("in.sim.jsonl.estimator");
+    while !kept.exists() {
+        assert!(run.try_wait().expect("running").is_none(), "it ended before it kept anything");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    run.kill().expect("killed");
+    run.wait().expect("gone");
+    let state: Value =
+        serde_json::from_slice(&std::fs::read(&kept).expect("there")).expect("whole");
+    assert_eq!(state["format"], "paceline estimator");
+    // And the next run can use it.
+    let next = place.run(&["run", "in.txt", "--simulate", "--limit", "1"]);
+    assert_eq!(next.status.code(), Some(0), "{}", stderr(&next));
+}
