@@ -218,3 +218,39 @@ const LONGEST: u64 = 1 << 60;
 
 /// Slots to come that amounts may be stamped in; more share the next or the last of them.
 const MOST_AHEAD: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Told late, an amount still counts until a window after its moment, and no longer than a slot more.
+    #[test]
+    fn what_is_told_late_counts_as_long_as_what_is_told_at_once() {
+        for window in [1_000_000_000, 60_000_000_000_u64, 999_999_937] {
+            let grid = Grid::new(window);
+            let now = 5 * window + 12_345;
+            for ago in
+                (0..window + 4 * grid.slot()).step_by(usize::try_from(grid.slot() / 3).unwrap())
+            {
+                let mut settled = Settled::new(grid, 0);
+                settled.advance(grid.tick(now));
+                settled.add(now - ago, 7);
+                let counts = settled.counted() > 0;
+                if ago < window {
+                    assert!(counts, "{window}: {ago} ago is within the window");
+                }
+                if ago >= window + 2 * grid.slot() {
+                    assert!(!counts, "{window}: {ago} ago has left it");
+                }
+                let freed = settled.freed_at(7);
+                assert_eq!(freed.is_some(), counts, "{window}: {ago} ago");
+                let Some(freed) = freed else { continue };
+                assert!(freed > now && freed + ago >= now + window, "{window}: {ago} ago");
+                settled.advance(grid.tick(freed - 1));
+                assert_eq!(settled.counted(), 7, "{window}: {ago} ago");
+                settled.advance(grid.tick(freed));
+                assert_eq!(settled.counted(), 0, "{window}: {ago} ago");
+            }
+        }
+    }
+}
