@@ -223,6 +223,14 @@ const MOST_AHEAD: usize = 32;
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_slot_leaves_room_for_the_keys_of_ages_however_short_the_window() {
+        assert_eq!([1, 1_000, 1 << 20].map(|window| Grid::new(window).shift()), [11, 11, 12]);
+        // And of the longest window some hundred slots are left.
+        assert_eq!(Grid::new(u64::MAX).window(), LONGEST);
+        assert!(Grid::new(u64::MAX).slots > SLOTS / 2 && Grid::new(u64::MAX).slots <= SLOTS);
+    }
+
     /// Told late, an amount still counts until a window after its moment, and no longer than a slot more.
     #[test]
     fn what_is_told_late_counts_as_long_as_what_is_told_at_once() {
