@@ -23,6 +23,7 @@
 //! | [`base_url`] | [`BaseUrl`]: where the API is, checked |
 //! | [`headers`] | [`RateHeaders`](headers::RateHeaders): stated limits, remainders, `retry-after` |
 //! | [`error_body`] | [`ServerError`](error_body::ServerError): any error body, one taxonomy |
+//! | [`answer`] | the text of a whole answer, and whether its cap ended it |
 //! | [`sse`] | [`Decoder`](sse::Decoder), [`AnswerStream`](sse::AnswerStream): streamed answers at every cut |
 //! | [`usage`] | [`UsageReading`](usage::UsageReading): tokens and cost, checked |
 //! | `reqwest` | `ReqwestTransport`, the default way onto the wire |
@@ -38,6 +39,7 @@
 //! It does not limit, price, retry or redirect, and reads neither environment nor clock for
 //! the parsers. Without features it has neither an HTTP stack nor a runtime.
 
+pub mod answer;
 mod api_key;
 pub mod base_url;
 mod body;

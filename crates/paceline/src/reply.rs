@@ -1,6 +1,7 @@
 //! What came back.
 
 use paceline_core::{ModelId, Money, UnixMillis, Usage};
+use paceline_transport::answer::texts;
 use serde_json::Value;
 
 /// A good answer, and what it used.
@@ -20,14 +21,7 @@ impl Reply {
     /// The text of a chat's first choice, or the first text of a response; `None` where there is none,
     /// such as for tool calls.
     pub fn text(&self) -> Option<&str> {
-        if let Some(content) = self.value.pointer("/choices/0/message/content") {
-            return content.as_str();
-        }
-        let items = self.value.get("output")?.as_array()?;
-        let parts = items.iter().filter_map(|item| item.get("content")?.as_array()).flatten();
-        parts
-            .filter(|part| part.get("type").is_some_and(|kind| kind == "output_text"))
-            .find_map(|part| part.get("text")?.as_str())
+        texts(&self.value).next()
     }
 
     /// The whole answer.

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::{Decoder, Event, EventTooLarge};
+use crate::answer;
 use crate::usage::{UsageReading, read_chat};
 
 /// Reads the events of a streamed answer: of chat completions or of responses, which are told apart by
@@ -58,6 +59,8 @@ enum Form {
     Events,
     /// One JSON object, as far as it has come.
     Object(Vec<u8>),
+    /// More of one than is kept.
+    TooLarge,
 }
 
 /// Bytes of an answer that is no stream, at most: 64 MiB.
@@ -157,12 +160,17 @@ impl AnswerStream {
                 Some(_) => Form::Events,
             };
         }
-        if let Form::Object(whole) = &mut self.form {
-            if whole.len() + bytes.len() > MOST_WHOLE {
+        match &mut self.form {
+            Form::Object(whole) if whole.len() + bytes.len() <= MOST_WHOLE => {
+                whole.extend_from_slice(bytes);
+                return Ok(());
+            }
+            Form::Object(_) | Form::TooLarge => {
+                // For good: what comes after a gap is no answer.
+                self.form = Form::TooLarge;
                 return Err(EventTooLarge { most: MOST_WHOLE });
             }
-            whole.extend_from_slice(bytes);
-            return Ok(());
+            Form::Unknown | Form::Events => {}
         }
         // Apart while it decodes, as each event is read into the rest.
         let mut decoder = std::mem::take(&mut self.decoder);
@@ -274,6 +282,7 @@ impl AnswerStream {
         }
         self.read_tier(value);
         let choices = value.get("choices").and_then(Value::as_array);
+        self.is_cut_off |= answer::is_cut_off(value);
         let mut found = (ChunkKind::Other, "");
         for choice in choices.into_iter().flatten() {
             let delta = |field: &str| {
@@ -283,9 +292,6 @@ impl AnswerStream {
                 found = (ChunkKind::Text, text);
             } else if let Some(text) = delta("reasoning_content") {
                 found = (ChunkKind::Reasoning, text);
-            }
-            if choice.get("finish_reason").and_then(Value::as_str) == Some("length") {
-                self.is_cut_off = true;
             }
         }
         found
@@ -333,15 +339,11 @@ impl AnswerStream {
         self.ending = Some(StreamEnding::Complete);
         self.read_usage(&value);
         self.read_tier(&value);
-        let text = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        self.reasoning_bytes = text("/choices/0/message/reasoning_content").len() as u64;
-        self.is_cut_off = text("/choices/0/finish_reason") == "length"
-            || text("/incomplete_details/reason") == "max_output_tokens";
-        let items = value.get("output").and_then(Value::as_array).into_iter().flatten();
-        let parts = items.filter_map(|item| item.get("content")?.as_array()).flatten();
-        let parts = parts.filter(|part| part.get("type").is_some_and(|kind| kind == "output_text"));
-        let parts = parts.filter_map(|part| part.get("text")?.as_str());
-        let text: String = [text("/choices/0/message/content")].into_iter().chain(parts).collect();
+        let reasoning = value.pointer("/choices/0/message/reasoning_content");
+        self.reasoning_bytes =
+            reasoning.and_then(Value::as_str).map_or(0, |text| text.len() as u64);
+        self.is_cut_off = answer::is_cut_off(&value);
+        let text: String = answer::texts(&value).collect();
         self.text_bytes = text.len() as u64;
         let kind = if text.is_empty() { ChunkKind::Other } else { ChunkKind::Text };
         Chunk { kind, value, text }
@@ -351,8 +353,7 @@ impl AnswerStream {
         let Some(response) = value.get("response") else { return };
         self.read_usage(response);
         self.read_tier(response);
-        let reason = response.pointer("/incomplete_details/reason").and_then(Value::as_str);
-        self.is_cut_off |= reason == Some("max_output_tokens");
+        self.is_cut_off |= answer::is_cut_off(response);
     }
 }
 

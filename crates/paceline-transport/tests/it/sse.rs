@@ -207,3 +207,15 @@ data: {"service_tier": "priority", "choices": [], "usage": {"prompt_tokens": 1, 
     assert_eq!(answer.service_tier(), Some("priority"));
     assert_eq!(answer.usage_value().and_then(|usage| usage["num_sources_used"].as_u64()), Some(4));
 }
+
+#[test]
+fn an_answer_without_a_stream_that_is_too_large_stays_so_whatever_follows() {
+    let mut answer = AnswerStream::new();
+    answer.push(b"{\"choices\": [", |_| {}).expect("it has begun");
+    let more = vec![b' '; 64 << 20];
+    let error = answer.push(&more, |_| {}).expect_err("above the cap");
+    assert_eq!(error.most, 64 << 20);
+    assert_eq!(answer.push(b"]}", |_| {}), Err(error), "what comes after a gap is no answer");
+    answer.end(|_| panic!("nothing can be shown"));
+    assert_eq!(answer.ending(), None);
+}

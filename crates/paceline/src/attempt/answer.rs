@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use http::StatusCode;
 use paceline_budget::{Ending, Observed, Outcome, Price, Terms};
 use paceline_core::{Actual, Dimension, Money, Usage};
+use paceline_transport::answer::is_cut_off;
 use paceline_transport::error_body::ServerError;
 use paceline_transport::headers::RateHeaders;
 use paceline_transport::usage::{UsageReading, read_chat, read_pointer};
@@ -150,12 +151,6 @@ impl Reserved {
 /// What a server says that a call cost, where that is above zero and can be.
 pub(crate) fn said_cost(usage: &Usage) -> Option<Money> {
     usage.cost().filter(|cost| *cost > Money::ZERO && *cost <= Price::MOST)
-}
-
-/// Whether an answer ended because its cap was reached.
-fn is_cut_off(answer: &Value) -> bool {
-    let reason = answer.pointer("/choices/0/finish_reason").and_then(Value::as_str);
-    reason == Some("length")
 }
 
 /// The largest answer that is read: 64 MiB.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paceline::budget::Ending;
+use paceline::budget::{CallShape, Ending, Endpoint, Estimator, Features};
 use paceline::core::{Certainty, Dimension};
 use paceline::transport::mock::{Answer, MockTransport};
 use paceline::transport::sse::ChunkKind;
@@ -281,4 +281,36 @@ async fn an_error_under_a_good_status_instead_of_a_stream_is_that_error() {
     let broken = MockTransport::new().answer(200, "{\"choices\": [");
     let error = client(&broken).chat_stream(&chat()).await;
     assert_eq!(error.expect_err("no answer").kind(), ErrorKind::BadAnswer);
+}
+
+/// The most that a call without a cap is thought to put out, after forty with one were answered with this.
+async fn learned_from(door: Endpoint, body: String) -> u64 {
+    let transport = MockTransport::new().always(Answer::new(200, body));
+    let client = client(&transport);
+    for _ in 0..40 {
+        let answered = if door == Endpoint::Responses {
+            let ask = Responses::new("grok-4.3").user("x").field("max_output_tokens", 80);
+            client.respond(&ask).await
+        } else {
+            client.chat(&Chat::new("grok-4.3").user("x").max_output_tokens(80)).await
+        };
+        answered.expect("an answer");
+    }
+    let estimator = Estimator::restore(&client.estimator_state()).expect("its own state");
+    let call = CallShape::new("grok-4.3".into(), Features::of_text("x"));
+    estimator.estimate(&call.endpoint(door)).output().upper_amount()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_its_cap_cut_off_teaches_what_such_a_chat_does() {
+    let usage = r#""usage": {"input_tokens": 140, "output_tokens": 80, "total_tokens": 220}"#;
+    let response = |more: &str| format!(r#"{{"output": [], {more}, {usage}}}"#);
+    let chat =
+        |reason: &str| format!(r#"{{"choices": [{{"finish_reason": "{reason}"}}], {usage}}}"#);
+    let whole = learned_from(Endpoint::Responses, response(r#""incomplete_details": null"#)).await;
+    let cut = response(r#""incomplete_details": {"reason": "max_output_tokens"}"#);
+    let cut = learned_from(Endpoint::Responses, cut).await;
+    assert_eq!(whole, learned_from(Endpoint::Chat, chat("stop")).await);
+    assert_eq!(cut, learned_from(Endpoint::Chat, chat("length")).await);
+    assert!(cut > whole, "it would have been longer without its cap: {cut} and {whole}");
 }
