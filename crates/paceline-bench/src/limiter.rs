@@ -13,6 +13,7 @@
 //! | `loss`, `memory` | what granularity costs, in virtual time; bytes for each limit |
 //! | `cases`, `book` | what is measured and its targets; its rows and the table |
 
+mod bare;
 mod book;
 mod cases;
 mod loss;

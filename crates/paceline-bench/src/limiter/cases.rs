@@ -25,7 +25,8 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "floor",
         about: "what no decision of the shared form can cost less than: its lock and its clock, \
-                and then a call that no limit counts",
+                then a call that no limit counts, and the bare arithmetic of one and of two \
+                limits with a receipt, written out by hand",
         measure: floor,
     },
     Case { name: "one", about: "one limit with a pacer alone, shared", measure: one },
@@ -63,6 +64,9 @@ fn floor(book: &mut Book<'_>) {
         [("floor/lock+clock", Some(ours::floor())), ("floor/none", ours::shared(0, Kind::Pacer))];
     for (name, floor) in floors {
         book.compare(Comparison::new(name), floor, vec![peers::governor()]);
+    }
+    for (name, limits) in [("floor/one/by-hand", 1), ("floor/two/by-hand", 2)] {
+        book.compare(Comparison::new(name), Some(ours::by_hand(limits)), vec![peers::governor()]);
     }
 }
 

@@ -16,6 +16,7 @@ use paceline_core::{
 use paceline_limiter::clock::{CoarseClock, QuantaClock, SharedKeyedLimiter, SharedLimiter};
 use paceline_limiter::{ChargeRule, Limit, Limiter, Pacing, Profile, tokio};
 
+use super::bare;
 use super::peers::Cycle;
 use super::timer::{Awaited, PLACES, Side, Subject};
 use super::waiters::{Crowd, WAITERS};
@@ -45,6 +46,11 @@ pub(super) fn floor() -> Side {
     let limiter = SharedLimiter::new(Limiter::new());
     let title = "clock::SharedLimiter::resume() of no pause";
     Side::new("ours", title, move || !limiter.resume(black_box(&LimitKey::All), None))
+}
+
+/// So many limits with windows behind pacers, written out by hand.
+pub(super) fn by_hand(limits: usize) -> Side {
+    bare::side(limits, &Call::new().demand, 280)
 }
 
 /// The same on a clock that is a few milliseconds late.
