@@ -289,20 +289,18 @@ impl Limiter {
         let settled = self.limits.end_call(receipt, |call, limits| {
             let was_sent = call.sent_ns != calls::NOT_SENT;
             let sent = Instant::from_nanos(if was_sent { call.sent_ns } else { call.admitted_ns });
+            let left = (!was_sent).then_some(sent);
             let latest_ns = call.latest_ns;
-            for charge in call.charges() {
-                let Some(Some(state)) = limits.get_mut(charge.limit as usize) else { continue };
-                if !was_sent {
-                    state.sent(charge, sent);
-                }
+            call.each(|charge| {
+                let Some(Some(state)) = limits.get_mut(charge.limit as usize) else { return };
                 let actual = state.actual(actual);
                 let over = if actual.is_some() {
                     now
                 } else {
                     now.max(Instant::from_nanos(sent.as_nanos().saturating_add(latest_ns)))
                 };
-                state.settle(charge, End { actual, over }, now);
-            }
+                state.end(charge, left, End { actual, over }, now);
+            });
             if call.share.is_some() {
                 call.share.take().into_iter().for_each(|share| queue.settle(share, actual));
             }

@@ -171,6 +171,9 @@ impl Pacer {
             self.owe(actual - paced.amount, now);
             return;
         }
+        if actual == paced.amount {
+            return;
+        }
         let unused = self.cost(paced.amount - actual);
         let Some(mark) = self.mark(paced) else { return };
         // Its arrival time without what has been given back since; below zero where that was more.

@@ -16,6 +16,7 @@ use live::Learned;
 use others::Others;
 use start::Start;
 
+mod ended;
 mod foreseen;
 mod live;
 mod others;
@@ -360,13 +361,12 @@ impl LimitState {
         if charge.flight.is_none() {
             self.start.leave(now);
         }
-        if self.on_arrival && charge.stamp_ns == HELD {
-            let stamp = now.as_nanos().saturating_add(self.delay_ns).min(HELD - 1);
-            if matches!(self.counts, Counts::Window(_)) {
-                charge.stamp_ns = stamp;
-                self.let_go(charge.reserved);
-                self.count(Instant::from_nanos(stamp), charge.reserved, now);
-            }
+        let is_window = matches!(self.counts, Counts::Window(_));
+        if self.on_arrival && charge.stamp_ns == HELD && is_window {
+            let stamp = self.counted_by(now);
+            charge.stamp_ns = stamp.as_nanos();
+            self.let_go(charge.reserved);
+            self.count(stamp, charge.reserved, now);
         }
         if charge.flight.is_some() {
             let flight = self.flight(charge);
@@ -393,59 +393,6 @@ impl LimitState {
         if let (Some(flow), Some(flight)) = (&mut self.flow, flight) {
             flow.progress(flight, output, now);
         }
-    }
-
-    /// The call is over.
-    #[inline]
-    pub(crate) fn settle(&mut self, charge: &Charge, end: End, now: Instant) {
-        if let (Some(pacer), Some(actual)) = (&mut self.pacer, end.actual) {
-            pacer.settle(&charge.paced, actual, now);
-        }
-        if !self.holds {
-            // It may have been admitted while amounts were held.
-            if charge.stamp_ns == HELD {
-                self.let_go(charge.reserved);
-            }
-            return;
-        }
-        let used = end.actual.unwrap_or_else(|| charge.reserved.max(charge.paced.amount()));
-        if self.flow.is_some() || self.others.is_some() {
-            self.leave(charge, end, used, now);
-        }
-        if charge.stamp_ns == HELD {
-            self.let_go(charge.reserved);
-            self.count(self.told(end.over), used, now);
-        } else if used != charge.reserved {
-            let stamp = Instant::from_nanos(charge.stamp_ns);
-            self.uncount(stamp, charge.reserved, now);
-            self.count(stamp, used, now);
-        }
-    }
-
-    /// A call is no longer one of those that are pooled.
-    #[cold]
-    fn leave(&mut self, charge: &Charge, end: End, used: u64, now: Instant) {
-        if self.others.is_some() {
-            self.note_count(now);
-        }
-        let (flight, over) = (self.flight(charge), self.told(end.over));
-        if let Some(flow) = &mut self.flow {
-            match flight {
-                // It was refused: it says nothing of what its like come to.
-                Some(flight) if end.actual == Some(0) => flow.refused(flight, now),
-                Some(flight) => match end.actual {
-                    Some(actual) => flow.settle(flight, actual, now),
-                    None => flow.lose(flight, over, now),
-                },
-                None => flow.record_past(used, over, now),
-            }
-        }
-    }
-
-    /// A moment on the server's clock that a clock which lags tells as `at`, at the latest.
-    #[inline]
-    const fn told(&self, at: Instant) -> Instant {
-        Instant::from_nanos(at.as_nanos().saturating_add(self.staleness_ns))
     }
 
     /// The call never left: everything goes back.

@@ -140,10 +140,8 @@ impl Subject for Floor {
 
     fn acquire(&mut self, place: usize) -> bool {
         let now = self.clock.now();
-        let receipt = self
-            .state
-            .try_lock()
-            .and_then(|mut state| state.0.admit(black_box(&self.demand), now));
+        let receipt =
+            self.state.try_lock().and_then(|mut state| state.0.admit(black_box(&self.demand), now));
         self.receipts[place] = receipt;
         receipt.is_some()
     }
