@@ -41,7 +41,8 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Period {
-    /// One run: it never comes back.
+    /// One run: it never comes back. It counts what is spent through its own [`Budgets`], and nothing
+    /// that is [restored](Budgets::restore) from a ledger.
     Run,
     /// Every hour of the clock, in UTC.
     Hour,

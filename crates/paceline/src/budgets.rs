@@ -94,7 +94,13 @@ impl Keeper {
         let (money, tokens) = (unnamed(Dimension::Money), unnamed(Dimension::TotalTokens));
         if money > 0 || tokens > 0 {
             let more = of(demand, now).money(Money::from_ticks(money.into())).total_tokens(tokens);
-            self.budgets.restore([more]);
+            if self.budgets.spend_beside(&more).is_err() {
+                tracing::warn!(
+                    money,
+                    tokens,
+                    "no call can have spent that; budgets do not count it"
+                );
+            }
         }
         settled
     }

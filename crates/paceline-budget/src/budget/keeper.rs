@@ -134,6 +134,8 @@ impl Budgets {
     /// that was ahead has stamped with a later time. The admission must not count it. Answers how
     /// many rows were refused as absurd.
     ///
+    /// A budget of [`Period::Run`] does not count it: that is for what this run spends itself.
+    ///
     /// A budget remembers 16,384 periods of what is restored, the latest, and 512 about the present
     /// one after that. Of those before and after, it takes each to have spent what the one of them
     /// did that spent most.
@@ -146,6 +148,17 @@ impl Budgets {
             }
         }
         refused
+    }
+
+    /// Enters what a call of this run has spent that the admission does not count, because its demand
+    /// did not name it. It counts in every budget, those of the run too.
+    ///
+    /// # Errors
+    /// [`BudgetError::Absurd`] where that can't be; nothing is entered then.
+    pub fn spend_beside(&mut self, spend: &Spend) -> Result<(), BudgetError> {
+        spend.check()?;
+        self.kept.iter_mut().for_each(|kept| kept.remember(spend));
+        Ok(())
     }
 
     /// Takes back what [`Budgets::restore`] has entered and what turned out to be less: such as what
@@ -292,13 +305,20 @@ impl Kept {
 
     fn take_back(&mut self, spend: &Spend) {
         let number = self.number(spend.at);
-        if spend.is_counted_by(&self.budget.scope) {
+        if spend.is_counted_by(&self.budget.scope) && self.budget.period != Period::Run {
             self.sums.take(number, spend.amount(self.budget.dimension));
         }
     }
 
-    /// The same for what was spent before, when it is not known yet which period is the present one.
+    /// The same for what was spent before, by other runs, which is nothing that this run has spent.
     fn restore(&mut self, spend: &Spend) {
+        if self.budget.period != Period::Run {
+            self.remember(spend);
+        }
+    }
+
+    /// Enters a spending when it is not known yet which period is the present one.
+    fn remember(&mut self, spend: &Spend) {
         if spend.is_counted_by(&self.budget.scope) {
             self.sums.add(self.number(spend.at), spend.amount(self.budget.dimension));
             match self.slice() {

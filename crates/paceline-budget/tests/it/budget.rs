@@ -279,6 +279,21 @@ fn a_budget_that_only_warns_is_no_limit_and_is_said_once() {
 }
 
 #[test]
+fn the_budget_of_a_run_counts_what_this_run_spends_and_nothing_of_a_ledger() {
+    let mut budgets = Budgets::new();
+    budgets.add(Budget::money(usd(10), Period::Run).expect("above zero")).expect("one");
+    budgets.add(daily(100)).expect("two");
+    assert_eq!(budgets.restore([spent(0, 9)]), 0);
+    budgets.take_back([spent(0, 2)]);
+    assert_eq!(budgets.left(&Demand::new(), UnixMillis::new(0)), Some(usd(10)));
+    budgets.spend(&spent(1, 3)).expect("sane");
+    budgets.spend_beside(&spent(1, 1)).expect("sane");
+    assert_eq!(budgets.spend_beside(&spent(1, i64::MAX / 1_000_000)), Err(BudgetError::Absurd));
+    let spent: Vec<_> = budgets.standings(UnixMillis::new(1)).map(|one| one.spent).collect();
+    assert_eq!(spent, [usd(4).as_amount(), usd(11).as_amount()]);
+}
+
+#[test]
 fn scopes_count_only_their_own() {
     let mut budgets = Budgets::new();
     budgets.add(daily(10).scope(LimitKey::Model("grok-4.3".into()))).expect("one");
