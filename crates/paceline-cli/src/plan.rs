@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     unpriced: Vec<ModelId>,
 }
 
+/// So many rows first tell how long answers are.
+const FIRST_FEW: u64 = 20;
 /// Models named in one warning.
 const NAMED: usize = 5;
 /// Models whose limits are looked up before the first call.
@@ -73,18 +75,26 @@ impl Plan {
     /// In words: rows, tokens, money and time, as ranges.
     pub(crate) fn describe(&self, client: &Client) -> String {
         let range = client.job(&self.job);
-        let tokens = &range.tokens;
         let time = |tokens: u64| self.least_time(client, tokens as f64);
         format!(
-            "{} rows, {} calls\n  tokens  {} to {}\n  cost    {}\n  time    {} to {}",
+            "{} rows, {} calls\n  tokens  {}\n  cost    {}\n  time    {} to {}",
             self.rows,
             range.calls,
-            thousands(tokens.low),
-            thousands(tokens.high),
+            tokens(&range, ""),
             cost(&range),
-            spoken(time(tokens.low)),
-            spoken(time(tokens.high)),
-        ) + &self.room(client, &range, time(tokens.expected))
+            spoken(time(range.tokens.low)),
+            spoken(time(range.tokens.high)),
+        ) + &self.room(client, &range, time(range.tokens.expected))
+            + self.not_known(&range)
+    }
+
+    /// What to do where a range is as wide as it is because no answer was seen yet.
+    fn not_known(&self, range: &JobRange) -> &'static str {
+        if range.learned > 0 || self.rows <= 2 * FIRST_FEW {
+            return "";
+        }
+        "\n  how long answers are is not known yet; run with --limit 20 first, and what they were \
+         narrows this"
     }
 
     /// How many of the calls fit into the budget or cap that binds first; empty where there is none.
@@ -129,16 +139,23 @@ impl Plan {
 /// What a job costs, as a range in words.
 fn cost(range: &JobRange) -> String {
     match range.cost {
-        Some(cost) => format!("{} to {}", cost.low, cost.high),
+        Some(cost) => format!("about {} ({} to {})", cost.expected, cost.low, cost.high),
         None => "unknown (no price for the model; see --price)".to_owned(),
     }
 }
 
+/// The tokens of a job in words: what is expected, and the range.
+fn tokens(range: &JobRange, unit: &str) -> String {
+    let [expected, low, high] =
+        [range.tokens.expected, range.tokens.low, range.tokens.high].map(thousands);
+    format!("about {expected}{unit} ({low} to {high})")
+}
+
 /// A job in one line: its tokens and its cost, as ranges.
 pub(crate) fn in_short(range: &JobRange) -> String {
-    let (low, high) = (thousands(range.tokens.low), thousands(range.tokens.high));
-    let cost = range.cost.map(|cost| format!(", {} to {}", cost.low, cost.high));
-    format!("{low} to {high} tokens{}", cost.unwrap_or_default())
+    let cost = range.cost.map(|_| format!(", {}", cost(range))).unwrap_or_default();
+    let when = if range.learned == 0 { "; no answer was known yet" } else { "" };
+    format!("{}{cost}{when}", tokens(range, " tokens"))
 }
 
 /// A job for machines.
@@ -149,6 +166,7 @@ pub(crate) fn to_json(range: &JobRange) -> Value {
     });
     json!({
         "calls": range.calls,
+        "answers_learned_from": range.learned,
         "tokens": { "expected": tokens.expected, "low": tokens.low, "high": tokens.high },
         "cost_usd": cost,
     })

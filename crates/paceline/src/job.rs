@@ -18,6 +18,9 @@ pub struct JobRange {
     pub tokens: TotalRange,
     /// Its cost; `None` where a model of it has no price.
     pub cost: Option<CostRange>,
+    /// Answers that were learned from: of the model of it of which there were fewest. While it is zero, how
+    /// long answers are is not known, and the range reaches thirteen times as far to either side.
+    pub learned: u64,
 }
 
 /// What a job will cost, by list prices.
@@ -86,7 +89,8 @@ impl Client {
             let [expected, low, high] = cost.ends().map(money);
             CostRange { expected, low, high }
         });
-        JobRange { calls: job.calls(), tokens, cost }
+        let learned = totals.iter().map(|total| total.learned).min().unwrap_or(0);
+        JobRange { calls: job.calls(), tokens, cost, learned }
     }
 }
 
