@@ -36,7 +36,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 all rows done, 1 finished with failed rows, 2 usage or settings, \
-    3 budget reached, 4 stopped by the server or an outage, 130 interrupted (run it again to go on)."
+    3 budget reached, 4 stopped by the server, an outage or a full disk, 130 interrupted (run it again to go on)."
 )]
 pub(crate) struct RunArgs {
     /// The file of prompts: JSONL, TSV or plain lines

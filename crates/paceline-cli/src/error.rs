@@ -13,7 +13,7 @@ pub(crate) const EXIT_FAILED_ROWS: u8 = 1;
 pub(crate) const EXIT_USAGE: u8 = 2;
 /// The budget is reached.
 pub(crate) const EXIT_BUDGET: u8 = 3;
-/// The server says stop, or is gone for too long.
+/// The server says stop, or is gone for too long, or a file can't be written any more.
 pub(crate) const EXIT_STOPPED: u8 = 4;
 /// Interrupted.
 pub(crate) const EXIT_INTERRUPTED: u8 = 130;
@@ -56,6 +56,13 @@ impl UserError {
         let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         // Nobody is left to tell where stderr is closed.
         let _ = io::stderr().write_all(self.render(colour).as_bytes());
+    }
+
+    /// What happened, why, and what to do, for a place in a sentence.
+    pub(crate) fn in_one_line(&self) -> String {
+        let parts = std::iter::once(&self.what).chain(&self.causes);
+        let text = parts.map(String::as_str).collect::<Vec<_>>().join(": ");
+        self.hint.iter().fold(text, |text, hint| format!("{text}; {hint}"))
     }
 
     fn render(&self, colour: bool) -> String {

@@ -17,11 +17,13 @@ use serde_json::Value;
 
 use crate::error::UserError;
 use crate::input::{Fingerprint, Input};
+use crate::lines::Lines;
 
 /// The open journal.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    file: Mutex<File>,
+    path: PathBuf,
+    lines: Mutex<Lines>,
 }
 
 /// What a run is of; another run may go on only where this is the same.
@@ -133,7 +135,8 @@ impl Journal {
             Err(error) => return Err(unusable(path, &error)),
         };
         let file = fold(path, header, &past).map_err(|error| unusable(path, &error))?;
-        Ok((Self { file: Mutex::new(file) }, past))
+        let lines = Lines::new(file).map_err(|error| unusable(path, &error))?;
+        Ok((Self { path: path.to_owned(), lines: Mutex::new(lines) }, past))
     }
 
     fn write(&self, line: &Line) -> Result<(), RecordError> {
@@ -141,9 +144,14 @@ impl Journal {
             RecordError::new("the journal's line can't be made").with_source(error)
         })?;
         text.push('\n');
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(text.as_bytes())
-            .map_err(|error| RecordError::new("the journal can't be written").with_source(error))
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.add(text.as_bytes()).map_err(|error| {
+            let path = self.path.display();
+            RecordError::new(format!(
+                "the journal {path} can't be written; make room or mend the disk"
+            ))
+            .with_source(error)
+        })
     }
 }
 

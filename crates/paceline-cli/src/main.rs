@@ -18,6 +18,7 @@ mod interrupts;
 mod journal;
 mod learned;
 mod limits;
+mod lines;
 mod output;
 mod pause;
 mod plan;

@@ -3,7 +3,7 @@
 //! It is locked against a second writer. Invariant: a row stands in it whole or not at all; what
 //! a kill tore off is cut at the next start.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,20 @@ use serde_json::{Value, json};
 
 use crate::error::UserError;
 use crate::input::{Input, id_hash};
+use crate::lines::Lines;
 use crate::time::rfc3339;
+
+mod rescue;
 
 /// The open file, and what it held when it was opened.
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
     file: File,
+    /// The same file, to be written; `None` until it was read.
+    lines: Option<Lines>,
+    /// Rows that could not be written, oldest first, and whether they failed.
+    unwritten: VecDeque<(String, bool)>,
     done: HashSet<u128>,
     failed: HashSet<u128>,
 }
@@ -106,8 +113,14 @@ impl Output {
             },
         )?;
         lock(&file, path)?;
-        let mut output =
-            Self { path: path.to_owned(), file, done: HashSet::new(), failed: HashSet::new() };
+        let mut output = Self {
+            path: path.to_owned(),
+            file,
+            lines: None,
+            unwritten: VecDeque::new(),
+            done: HashSet::new(),
+            failed: HashSet::new(),
+        };
         output.mend_end().map_err(|error| output.broken(&error))?;
         output.read(input, origin)?;
         Ok(output)
@@ -135,7 +148,7 @@ impl Output {
             return Ok(());
         }
         let rewritten = self.rewrite().map_err(|error| self.broken(&error))?;
-        self.file = rewritten;
+        (self.file, self.lines) = (rewritten, None);
         self.failed.clear();
         Ok(())
     }
@@ -143,11 +156,26 @@ impl Output {
     /// Writes one row, whole.
     ///
     /// # Errors
-    /// Where the disk is full or the file is gone; the row is not lost, it is still the caller's.
+    /// Where the disk is full or the file is gone; the row is kept, and written with the next one or by
+    /// [`Output::rescue`].
     pub(crate) fn append(&mut self, row: &OutRow<'_>, origin: Origin) -> Result<(), UserError> {
         let mut line = row.to_json(origin);
         line.push('\n');
-        self.file.write_all(line.as_bytes()).map_err(|error| self.broken(&error))
+        self.unwritten.push_back((line, matches!(row.result, RowResult::Error { .. })));
+        self.write_on().map_err(|error| self.broken(&error))
+    }
+
+    /// Writes what is not written yet.
+    fn write_on(&mut self) -> std::io::Result<()> {
+        while let Some((line, _)) = self.unwritten.front() {
+            let lines = match &mut self.lines {
+                Some(lines) => lines,
+                none => none.insert(Lines::new(self.file.try_clone()?)?),
+            };
+            lines.add(line.as_bytes())?;
+            self.unwritten.pop_front();
+        }
+        Ok(())
     }
 
     fn rewrite(&self) -> std::io::Result<File> {

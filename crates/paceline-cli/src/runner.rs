@@ -163,7 +163,7 @@ impl Runner {
     /// Runs to the end.
     ///
     /// # Errors
-    /// Where the input changed or the output can't be written any more.
+    /// Where the input changed.
     pub(crate) async fn run(&mut self) -> Result<End, UserError> {
         let mut progress = Progress::new(self.quiet);
         let mut interrupts = Interrupts::listen();
@@ -201,6 +201,9 @@ impl Runner {
         if let Some(end) = &end {
             self.wind_down(end, &mut interrupts).await?;
         }
+        let aside = self.output.rescue();
+        self.counts.done -= aside.done;
+        self.counts.failed -= aside.failed;
         let failed = self.counts.failed > 0;
         Ok(end.unwrap_or(if failed { End::FailedRows } else { End::Finished }))
     }
@@ -274,13 +277,12 @@ impl Runner {
             self.tally.taken(call);
         }
         let Err(error) = &finished.result else {
-            self.output.append(&finished.out_row(), self.origin)?;
             self.counts.done += 1;
             self.alike = Some((String::new(), 0));
             if self.outage.take().is_some() {
                 warn("the server answers again");
             }
-            return Ok(None);
+            return Ok(self.write(&finished));
         };
         if error.kind() == ErrorKind::BudgetReached {
             let (why, renews) = (error.to_string(), error.renews_at());
@@ -299,10 +301,15 @@ impl Runner {
             return Ok(end);
         }
         let (message, status) = (describe(error), error.status());
-        self.output.append(&finished.out_row(), self.origin)?;
         self.counts.failed += 1;
         self.group(&message, &finished.row.id);
-        Ok(self.judge_failure(&message, status))
+        Ok(self.write(&finished).or_else(|| self.judge_failure(&message, status)))
+    }
+
+    /// Writes a row. Where there is no room the run is over; the row is kept until its end.
+    fn write(&mut self, finished: &Finished) -> Option<End> {
+        let error = self.output.append(&finished.out_row(), self.origin).err()?;
+        Some(End::Stopped(error.in_one_line()))
     }
 
     /// A budget refuses: whether there is something to wait for.

@@ -128,34 +128,3 @@ fn what_is_no_ledger_is_refused_before_anything_is_sent() {
     let kept = std::fs::read_to_string(place.path("notes.txt")).expect("still there");
     assert_eq!(kept, "not a ledger at all, but somebody's notes\n");
 }
-
-/// The system refuses to let any file grow past a size, as a full disk does. The ledger is the
-/// first to reach it.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_disk_that_is_full_stops_the_run_and_what_was_answered_is_delivered() {
-    let place = Place::new();
-    place.prompts("in.txt", 150);
-    let script = "trap '' XFSZ; ulimit -f 200; exec \"$0\" run in.txt --simulate \
-                  --rps 1000 --rpm 60000 --tpm 100000000 --ledger l.db --report r.json";
-    let output = std::process::Command::new("bash")
-        .args(["-c", script, env!("CARGO_BIN_EXE_paceline")])
-        .current_dir(place.path(""))
-        .env_remove("XAI_API_KEY")
-        .output()
-        .expect("it starts");
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(4), "{text}");
-    assert!(text.contains("ledger") && text.contains("l.db"), "{text}");
-    let rows = place.rows("in.sim.jsonl");
-    assert!(!rows.is_empty() && rows.len() < 150, "{} rows", rows.len());
-    assert!(rows.iter().all(|row| row["output"].is_string()), "each is a whole answer");
-    let report: Value =
-        serde_json::from_slice(&std::fs::read(place.path("r.json")).expect("written"))
-            .expect("an object");
-    assert_eq!(report["rows"]["done"].as_u64(), Some(rows.len() as u64), "none is lost");
-    // With room again the same command goes on.
-    let again = place.run(&["run", "in.txt", "--simulate", "--ledger", "l.db", "--quiet"]);
-    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
-    assert_eq!(place.rows("in.sim.jsonl").len(), 150);
-}

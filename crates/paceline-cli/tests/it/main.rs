@@ -1,6 +1,8 @@
 //! The program as a black box: what it prints, writes and exits with.
 
 mod budgets;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod learned;
 mod ledger;
 mod limits;
