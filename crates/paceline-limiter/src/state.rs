@@ -198,8 +198,10 @@ impl LimitState {
             return Verdict::Exhausted;
         }
         let guard = self.guard(amount, demand, now);
-        let pacer = self.pacer.as_ref().map(|pacer| pacer.conforms_at(amount.expected_amount()));
-        match (guard, pacer.filter(|at| *at > now)) {
+        let expected = amount.expected_amount();
+        // Not by when it conforms: at the end of all time that is now, and it does not.
+        let late = self.pacer.as_ref().filter(|pacer| !pacer.conforms(expected, now));
+        match (guard, late.map(|pacer| pacer.conforms_at(expected))) {
             (Verdict::Fits, None) => Verdict::Fits,
             (Verdict::Fits, Some(at)) => Verdict::NotUntil(Some(at)),
             (Verdict::NotUntil(Some(guard)), Some(at)) => Verdict::NotUntil(Some(guard.max(at))),

@@ -124,8 +124,11 @@ impl Pace {
         if amount.upper_amount() > self.most {
             return Verdict::Never;
         }
-        let at = self.fits_at(own, amount.expected_amount());
-        if at > now { Verdict::NotUntil(Some(at)) } else { Verdict::Fits }
+        // Not by when it fits: at the end of all time that is now, and it does not.
+        if self.fits(own, amount, now) {
+            return Verdict::Fits;
+        }
+        Verdict::NotUntil(Some(self.fits_at(own, amount.expected_amount())))
     }
 
     /// Whether nothing is charged that is not worked off.
@@ -260,6 +263,17 @@ mod tests {
                 prop_assert_eq!(fits, (pacer.free(at), pacer.owed(at)));
             }
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_at_the_end_of_time_does_not_fit() {
+        let limit = limit(5, 1_000_000_000);
+        let rate = limit.rate(Duration::ZERO).expect("a bucket has one");
+        let pace = Pace::of(&limit, Some(rate)).expect("only its pacer counts");
+        let (mut own, one) = (Arrival::default(), Amount::exact(1));
+        pace.add(&mut own, 1 << 40, Instant::MAX);
+        assert!(!pace.fits(&own, one, Instant::MAX));
+        assert_eq!(pace.verdict(&own, one, Instant::MAX), Verdict::NotUntil(Some(Instant::MAX)));
     }
 
     #[test]
