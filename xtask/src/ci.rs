@@ -93,6 +93,9 @@ fn run_one(workspace: &Workspace, slow: &Slow) -> Ended {
     let cargo = |arguments: &[&str]| -> Command {
         let mut command = workspace.any_cargo();
         command.args(arguments);
+        // What a random test finds in one mutant would otherwise be tried on all that follow, and
+        // count them as caught where it fails without any.
+        command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
         command
     };
     let mut probe = cargo(slow.probe);
