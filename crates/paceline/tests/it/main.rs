@@ -4,6 +4,7 @@ mod account;
 #[cfg(feature = "blocking")]
 mod blocking;
 mod budgets;
+mod cancelled;
 mod events;
 mod faults;
 mod key;
