@@ -117,7 +117,7 @@ impl Record for Account {
         let is_new = before.is_none();
         // It takes a while to be written, so that a caller may go away meanwhile.
         Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(40)).await;
             is_new.then_some(()).ok_or_else(|| RecordError::refused("the name is taken"))
         })
     }
