@@ -226,6 +226,12 @@ pub(crate) struct SimArgs {
     /// Tokens per minute [default: the model's of tier 0]
     #[arg(long, value_name = "N")]
     pub(crate) tpm: Option<u64>,
+    /// How it counts and what it tells: a name of --list, or a TOML file such as window = "bucket"
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) rules: Option<String>,
+    /// Show the names for --rules, and end
+    #[arg(long)]
+    pub(crate) list: bool,
     /// Other answers and delays
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,

@@ -32,6 +32,7 @@ mod options;
 mod refusal;
 mod responses;
 mod script;
+mod server_rules;
 mod text;
 mod tokenize;
 mod tokens;
@@ -44,6 +45,7 @@ pub use grok::Grok;
 pub use latency::Latency;
 pub use length::OutputLength;
 pub use options::{RateHeaders, ServerOptions};
+pub use server_rules::{RulesError, ServerRules};
 
 /// A running server.
 ///

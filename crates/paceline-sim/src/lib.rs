@@ -15,6 +15,7 @@
 //! |---|---|
 //! | [`engine`] | one limit of any server in thirteen shapes and more, and the logs that judge: pure |
 //! | [`rules`] | Grok's limits: when a call is admitted, and what it counts: exact, naive, pure |
+//! | [`token_rule`] | how another server counts tokens: the thirteen shapes by name |
 //! | `http` (feature `http`, default) | the server: chat completions and responses, plain and as streams, models, process, stats |
 //!
 //! It answers with made-up prose. Which rule is measured and which
@@ -24,6 +25,7 @@ pub mod engine;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod rules;
+pub mod token_rule;
 
 /// The example of the README, compiled and run.
 #[cfg(all(doctest, feature = "http"))]

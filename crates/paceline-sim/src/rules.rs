@@ -15,12 +15,13 @@
 //! | a second slides as the minute does | nothing known | assumed |
 //! | refused where counted + input > limit | nothing known on the input's part | assumed |
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use paceline_core::Instant;
 
-use crate::engine::Slots;
+use crate::engine::{self, Ask, Meter, Slots};
+use crate::token_rule::TokenRule;
 
 /// How much is allowed; `None` is not limited, 0 is no entitlement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,11 +116,19 @@ pub struct Rules {
     /// Arrivals, refused ones too: 1 for each.
     second: Slots,
     minute: Slots,
-    /// Completions, with their tokens.
-    tokens: Slots,
+    tokens: Tokens,
     open: HashSet<CallNumber>,
     next: u64,
     latest: Instant,
+}
+
+/// How tokens are counted.
+#[derive(Clone, Debug)]
+enum Tokens {
+    /// As xAI's server does: completions, with their tokens.
+    Log(Slots),
+    /// As another one does, where they are limited.
+    Metered { rule: TokenRule, meter: Option<Meter>, calls: HashMap<CallNumber, engine::Call> },
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -166,11 +175,18 @@ impl Rules {
             limits,
             second: Slots::new(SECOND.as_nanos()),
             minute: Slots::new(MINUTE.as_nanos()),
-            tokens: Slots::new(MINUTE.as_nanos()),
+            tokens: Tokens::Log(Slots::new(MINUTE.as_nanos())),
             open: HashSet::new(),
             next: 0,
             latest: Instant::ORIGIN,
         }
+    }
+
+    /// The same, but tokens are counted as another server does.
+    pub fn counting(limits: Limits, rule: TokenRule) -> Self {
+        let meter = limits.tpm.map(|limit| Meter::new(rule.of(limit)));
+        let tokens = Tokens::Metered { rule, meter, calls: HashMap::new() };
+        Self { tokens, ..Self::new(limits) }
     }
 
     /// A call arrives. It is counted whether it is admitted or not.
@@ -178,12 +194,23 @@ impl Rules {
     /// A refusal names every limit that is exceeded, with what is counted, this call included. A
     /// limit of 0 refuses with 0/0: no entitlement.
     pub fn arrive(&mut self, now: Instant, input_tokens: u64) -> Decision {
+        self.arrive_with(now, Ask::new(input_tokens))
+    }
+
+    /// The same, with all that a server may judge a call by. One that counts tokens
+    /// [as another does](Self::counting) names them in a refusal only where no other limit refuses.
+    pub fn arrive_with(&mut self, now: Instant, ask: Ask) -> Decision {
         let now = self.advance(now);
         self.second.add(place(now), 1);
         self.minute.add(place(now), 1);
-        self.tokens.forget(place(now));
-        let tokens = counted(&self.tokens, now).saturating_add(input_tokens);
-        let exceeded: Vec<Exceeded> = [
+        let tokens = match &mut self.tokens {
+            Tokens::Log(slots) => {
+                slots.forget(place(now));
+                counted(slots, now).saturating_add(ask.input)
+            }
+            Tokens::Metered { .. } => 0,
+        };
+        let mut exceeded: Vec<Exceeded> = [
             (What::Rps, counted(&self.second, now), self.limits.rps_in_force()),
             (What::Rpm, counted(&self.minute, now), self.limits.rpm),
             (What::Tpm, tokens, self.limits.tpm),
@@ -194,38 +221,64 @@ impl Rules {
             limit => (actual > limit).then_some(Exceeded { what, actual, limit }),
         })
         .collect();
+        let number = CallNumber(self.next);
+        if let (true, Tokens::Metered { meter: Some(meter), calls, .. }) =
+            (exceeded.is_empty(), &mut self.tokens)
+        {
+            match meter.arrive(ask, now) {
+                Ok(call) => drop(calls.insert(number, call)),
+                Err(engine::Exceeded { actual, limit }) => {
+                    exceeded.push(Exceeded { what: What::Tpm, actual, limit });
+                }
+            }
+        }
         if !exceeded.is_empty() {
             return Decision::Refused(exceeded);
         }
-        let number = CallNumber(self.next);
         self.next += 1;
         self.open.insert(number);
         Decision::Admitted(number)
     }
 
-    /// A call is over: its tokens are counted now, whatever the limit. `false`, and nothing
-    /// changes, where it is not open.
+    /// A call is over: its tokens are counted now, whatever the limit, or as the rule says. `false`,
+    /// and nothing changes, where it is not open.
     pub fn complete(&mut self, call: CallNumber, total_tokens: u64, now: Instant) -> bool {
-        let was_open = self.open.remove(&call);
-        if was_open {
-            let now = self.advance(now);
-            self.tokens.add(place(now), total_tokens);
+        if !self.open.remove(&call) {
+            return false;
         }
-        was_open
+        let now = self.advance(now);
+        match &mut self.tokens {
+            Tokens::Log(slots) => slots.add(place(now), total_tokens),
+            Tokens::Metered { meter, calls, .. } => {
+                if let (Some(meter), Some(call)) = (meter, calls.remove(&call)) {
+                    meter.complete_with(call, total_tokens, now);
+                }
+            }
+        }
+        true
     }
 
-    /// Allows another amount from now on; what was counted stays counted.
-    pub const fn set_limits(&mut self, limits: Limits) {
+    /// Allows another amount from now on; what was counted stays counted. Where tokens were not
+    /// limited and are counted as another server does, they are from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+        if let Tokens::Metered { rule, meter, .. } = &mut self.tokens {
+            match (limits.tpm, meter) {
+                (Some(limit), Some(meter)) => meter.set_limit(limit, self.latest),
+                (Some(limit), meter) => *meter = Some(Meter::new(rule.of(limit))),
+                (None, meter) => *meter = None,
+            }
+        }
     }
 
     /// What is left of the present minute. Zero where more was counted than is allowed.
     pub fn remaining(&self, now: Instant) -> Remaining {
         let left = |limit: Option<u64>, used: u64| limit.map(|limit| limit.saturating_sub(used));
-        Remaining {
-            requests: left(self.limits.rpm, self.used_requests(now)),
-            tokens: left(self.limits.tpm, self.used_tokens(now)),
-        }
+        let tokens = match &self.tokens {
+            Tokens::Log(_) => left(self.limits.tpm, self.used_tokens(now)),
+            Tokens::Metered { meter, .. } => meter.as_ref().map(|meter| meter.remaining(now)),
+        };
+        Remaining { requests: left(self.limits.rpm, self.used_requests(now)), tokens }
     }
 
     /// Requests of the present minute.
@@ -233,9 +286,12 @@ impl Rules {
         counted(&self.minute, now.max(self.latest))
     }
 
-    /// Tokens completed in the present minute.
+    /// Tokens completed in the present minute; of another server's rule, what it counts now.
     pub fn used_tokens(&self, now: Instant) -> u64 {
-        counted(&self.tokens, now.max(self.latest))
+        match &self.tokens {
+            Tokens::Log(slots) => counted(slots, now.max(self.latest)),
+            Tokens::Metered { meter, .. } => meter.as_ref().map_or(0, |meter| meter.used(now)),
+        }
     }
 
     /// What is allowed.
@@ -359,6 +415,59 @@ mod tests {
         assert!(admitted(&rules.arrive(at(2_000), 0)));
         let refused = Exceeded { what: What::Rps, actual: 3, limit: 2 };
         assert_eq!(rules.arrive(at(3_000), 0), Decision::Refused(vec![refused]));
+    }
+
+    #[test]
+    fn tokens_are_counted_as_another_server_does() {
+        let held = TokenRule::named("held").expect("named");
+        let mut rules = Rules::counting(Limits::new().rps(2).tpm(100), held);
+        let ask = Ask::new(30).input(10).most(80);
+        let Decision::Admitted(call) = rules.arrive_with(at(0), ask) else { panic!("empty") };
+        assert_eq!((rules.used_tokens(at(0)), rules.remaining(at(0)).tokens), (80, Some(20)));
+        let refused = Exceeded { what: What::Tpm, actual: 160, limit: 100 };
+        assert_eq!(rules.arrive_with(at(500), ask), Decision::Refused(vec![refused]));
+        // Too many in a second: tokens are not looked at, and nothing is held.
+        let Decision::Refused(exceeded) = rules.arrive_with(at(900), Ask::new(5)) else {
+            panic!("a third in its second")
+        };
+        assert_eq!((exceeded.len(), exceeded[0].what), (1, What::Rps));
+        assert!(rules.complete(call, 25, at(2_000)));
+        assert_eq!(rules.used_tokens(at(2_000)), 25);
+        rules.set_limits(Limits::new().rps(2).tpm(40));
+        assert_eq!(rules.remaining(at(2_000)).tokens, Some(15));
+        assert_eq!(rules.used_tokens(at(60_000)), 0);
+    }
+
+    proptest! {
+        /// The rule of xAI's server by its name is that of the log.
+        #[test]
+        fn the_named_rule_of_grok_decides_as_the_log_does(
+            steps in prop::collection::vec((gaps(), 0..60_u64, 0..9_000_u64, 0..120_u64), 1..80),
+        ) {
+            let limits = Limits::new().rps(9).rpm(40).tpm(300);
+            let mut both = [Rules::new(limits), Rules::counting(limits, TokenRule::GROK)];
+            let (mut now, mut open) = (0, Vec::<(u64, [CallNumber; 2], u64)>::new());
+            for (gap, input, work, used) in steps {
+                now += gap;
+                open.sort_by_key(|(over, ..)| *over);
+                while open.first().is_some_and(|(over, ..)| *over <= now) {
+                    let (over, calls, used) = open.remove(0);
+                    for (rules, call) in both.iter_mut().zip(calls) {
+                        prop_assert!(rules.complete(call, used, at(over)));
+                    }
+                }
+                let ask = Ask::new(used).input(input);
+                let [one, other] = &mut both;
+                match (one.arrive_with(at(now), ask), other.arrive_with(at(now), ask)) {
+                    (Decision::Admitted(a), Decision::Admitted(b)) => {
+                        open.push((now + work, [a, b], used));
+                    }
+                    (one, other) => prop_assert!(!admitted(&one) && !admitted(&other)),
+                }
+                prop_assert_eq!(one.remaining(at(now)), other.remaining(at(now)));
+                prop_assert_eq!(one.used_tokens(at(now)), other.used_tokens(at(now)));
+            }
+        }
     }
 
     #[test]

@@ -87,3 +87,25 @@ fn a_file_that_can_not_be_used_is_refused_by_name_and_left_alone() {
         assert_eq!(left, text);
     }
 }
+
+#[test]
+fn other_servers_are_listed_started_and_run_against() {
+    let place = Place::new();
+    let listed = place.run(&["sim", "--list"]);
+    let text = String::from_utf8(listed.stdout).expect("text");
+    assert_eq!((listed.status.code(), text.lines().count()), (Some(0), 13), "{text}");
+    assert!(text.contains("sliding-completion") && text.contains("(xAI's)"), "{text}");
+    place.write("slow.toml", "window = \"bucket\"\ncapacity = 3000\ntokens_per_minute = 60000\n");
+    place.prompts("in.txt", 20);
+    for rules in ["slow.toml", "aligned-arrival"] {
+        let sim = Sim::start(&place, &["--rules", rules, "--rpm", "600"]);
+        let out = format!("{rules}.out");
+        let args = ["run", "in.txt", "--base-url", &sim.1, "--yes", "--quiet", "--out", &out];
+        let output = place.command(&args).env("XAI_API_KEY", "any").output().expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{rules}: {}", stderr(&output));
+        assert_eq!(place.rows(&out).len(), 20);
+    }
+    place.write("bad.toml", "windows = 3\n");
+    place.refused(&["sim", "--rules", "bad.toml"], &["unknown field `windows`", "the words are"]);
+    place.refused(&["sim", "--rules", "no-such"], &["no-such is no name of rules", "--list"]);
+}

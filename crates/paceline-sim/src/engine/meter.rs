@@ -189,6 +189,15 @@ impl Meter {
         true
     }
 
+    /// The same where it used another amount than was said when it arrived, such as a stream that its
+    /// client broke off. What was counted on arrival stays.
+    pub fn complete_with(&mut self, call: Call, total: u64, now: Instant) -> bool {
+        if let Some(open) = self.open.get_mut(&call.0) {
+            open.ask.total = total;
+        }
+        self.complete(call, now)
+    }
+
     /// Counts an amount, whatever that makes. For what no call stands for, such as a request that
     /// is counted although it was refused.
     pub fn count(&mut self, amount: u64, now: Instant) {

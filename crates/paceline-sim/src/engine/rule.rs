@@ -142,6 +142,11 @@ impl Rule {
         }
     }
 
+    /// So much in a minute, of a shape that is known to be legal.
+    pub(crate) const fn a_minute(limit: u64, shape: Shape, charge: Charge) -> Self {
+        Self { limit, window: Duration::from_secs(60), shape, charge }
+    }
+
     /// The same with another limit.
     #[must_use]
     pub(super) const fn with_limit(mut self, limit: u64) -> Self {

@@ -28,6 +28,7 @@ use super::tokens::Tokenizer;
 use super::writer::Writer;
 use super::{StartError, Stats};
 use super::{chat, refusal, responses};
+use crate::engine::Ask;
 use crate::rules::{CallNumber, Decision, Limits, Rules, What};
 
 /// A simulated Grok server without a socket, for tests in paused time. Clones share everything.
@@ -76,6 +77,9 @@ pub(super) const REQUEST_CAP: usize = 32 << 20;
 const LARGE: usize = 64 << 10;
 /// So many large bodies are read at once.
 const LARGE_AT_ONCE: usize = 2;
+
+/// Output tokens that a server which holds the most holds of a call without a cap.
+const HELD_WITHOUT_CAP: u64 = 4_096;
 
 type Answer = Response<Bytes>;
 
@@ -267,7 +271,10 @@ impl Grok {
         );
         let delays = plan.delays;
         sleep(delays.inbound).await;
-        let answer = match self.arrive(asked.model, input_tokens) {
+        let ask = Ask::new(input_tokens + plan.output_tokens())
+            .input(input_tokens)
+            .most(input_tokens.saturating_add(asked.cap.unwrap_or(HELD_WITHOUT_CAP)));
+        let answer = match self.arrive(asked.model, ask) {
             Err(exceeded) => exceeded.map(Body::whole),
             Ok((call, headers)) => {
                 let mut answer = if asked.wanted == Wanted::Whole {
@@ -318,7 +325,7 @@ impl Grok {
     fn arrive(
         &self,
         model: &'static Model,
-        input_tokens: u64,
+        ask: Ask,
     ) -> Result<(CallNumber, HeaderMap), Box<Answer>> {
         let options = &self.0.options;
         let mut state = self.state();
@@ -328,8 +335,11 @@ impl Grok {
         state.stats.arrived += 1;
         let pristine = options.pristine_every > 0
             && state.stats.arrived.is_multiple_of(options.pristine_every);
-        let rules = state.models.entry(model.name).or_insert_with(|| Rules::new(limits));
-        match rules.arrive(now, input_tokens) {
+        let rules = state.models.entry(model.name).or_insert_with(|| match options.token_rule {
+            Some(rule) => Rules::counting(limits, rule),
+            None => Rules::new(limits),
+        });
+        match rules.arrive_with(now, ask) {
             Decision::Admitted(call) => {
                 let left = rules.remaining(now);
                 let shown = |limit: Option<u64>, left: Option<u64>, used: u64| {

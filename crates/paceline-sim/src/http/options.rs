@@ -8,12 +8,14 @@ use std::time::Duration;
 use super::latency::Latency;
 use super::length::OutputLength;
 use crate::rules::Limits;
+use crate::token_rule::TokenRule;
 
 /// How a simulated server is set up. Every setting has a default.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     pub(super) port: u16,
     pub(super) limits: Option<Limits>,
+    pub(super) token_rule: Option<TokenRule>,
     pub(super) seed: u64,
     pub(super) tokenizer: Option<PathBuf>,
     pub(super) latency: Latency,
@@ -57,6 +59,7 @@ impl Default for ServerOptions {
         Self {
             port: 0,
             limits: None,
+            token_rule: None,
             seed: 0,
             tokenizer: None,
             latency: Latency::default(),
@@ -87,6 +90,14 @@ impl ServerOptions {
     #[must_use]
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
+        self
+    }
+
+    /// Counts tokens as another server does, whatever the limit is. A refusal names them only where
+    /// no limit of requests refuses as well. Default: as xAI's does.
+    #[must_use]
+    pub const fn token_rule(mut self, rule: TokenRule) -> Self {
+        self.token_rule = Some(rule);
         self
     }
 

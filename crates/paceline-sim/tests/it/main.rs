@@ -11,6 +11,7 @@ use paceline_sim::rules::Limits;
 use serde_json::{Value, json};
 
 mod sentencepiece;
+mod shapes;
 mod socket;
 mod streams;
 
