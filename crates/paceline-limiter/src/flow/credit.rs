@@ -172,3 +172,27 @@ const MOST_LIMITS: i128 = 2;
 
 /// How many times the long-run rate the peak is: twice loses use, more gains none.
 const TIMES: u128 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_leaks_at_four_limits_a_window_and_gives_back_what_was_taken() {
+        let mut peak = Peak::new(Rates { limit: 1_000, window: 60_000 }, 0);
+        assert_eq!(peak.opens_at(0), None);
+        peak.take(1_000);
+        // A limit is gone after a quarter of the window, and half of it after an eighth.
+        assert_eq!((peak.opens_at(0), peak.opens_at(500)), (Some(15_000), Some(7_500)));
+        assert_eq!(peak.opens_at(1_000), None);
+        peak.advance(7_500);
+        assert_eq!((peak.opens_at(0), peak.opens_at(500)), (Some(15_000), None));
+        peak.take(300);
+        peak.give(300);
+        assert_eq!(peak.opens_at(0), Some(15_000));
+        peak.give(5_000);
+        assert_eq!(peak.opens_at(0), None, "never below empty");
+        peak.take(1);
+        assert_eq!(peak.opens_at(0), Some(7_515));
+    }
+}

@@ -349,3 +349,20 @@ fn what_is_cancelled_at_once_leaves_nothing_after_another_delay_bound() {
     let by_quarter = |flow: &Flow| [1, 2, 3, 4].map(|quarter| flow.forecast.by_quarter(quarter));
     assert_eq!(by_quarter(&flow), by_quarter(&before));
 }
+
+/// 1.8 deviations of a window of independent calls, and 4/3 of their mean square over the limit.
+#[test]
+fn a_window_to_come_may_pass_the_limit_by_what_chance_makes_of_its_calls() {
+    for sizes in [vec![1_000], vec![100, 100, 100, 10_000], vec![1]] {
+        let mut flow = flow();
+        for _ in 0..50 {
+            sizes.iter().for_each(|size| flow.learn_size(*size));
+        }
+        let sum: u64 = sizes.iter().sum();
+        let squares: u64 = sizes.iter().map(|size| size * size).sum();
+        let each = squares as f64 / sum as f64;
+        let expected = LIMIT as f64 + 1.8 * (each * LIMIT as f64).sqrt() + each * 4.0 / 3.0;
+        let crest = flow.crest() as f64;
+        assert!((crest / expected - 1.0).abs() < 0.001, "{sizes:?}: {crest} for {expected}");
+    }
+}

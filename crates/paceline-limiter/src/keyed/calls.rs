@@ -159,6 +159,19 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_is_used_a_thousand_times_has_a_thousand_numbers() {
+        let mut calls = Calls::default();
+        let mut numbers = std::collections::BTreeSet::new();
+        for key in 0..1_000 {
+            let number = begin(&mut calls, key);
+            assert!(numbers.insert(number), "{key}");
+            end(&mut calls, number);
+        }
+        assert_eq!(calls.places.len(), 1);
+        assert!(numbers.iter().all(|number| calls.find(*number).is_none()));
+    }
+
+    #[test]
     fn a_place_that_was_only_opened_is_still_free() {
         let mut calls = Calls::default();
         assert_eq!((calls.open(), calls.open()), (Some(0), Some(0)));

@@ -268,6 +268,19 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_is_used_a_thousand_times_has_a_thousand_numbers() {
+        let mut calls = Calls::default();
+        let mut numbers = std::collections::BTreeSet::new();
+        for _ in 0..1_000 {
+            let number = insert(&mut calls);
+            assert!(numbers.insert(number), "{number}");
+            calls.remove(number, |_| ()).expect("it is there");
+        }
+        assert_eq!(calls.places.len(), 1);
+        assert!(numbers.iter().all(|number| calls.get(*number).is_none()));
+    }
+
+    #[test]
     fn a_place_that_was_only_opened_is_still_free() {
         let mut calls = Calls::default();
         assert!(calls.open().is_some());

@@ -90,6 +90,24 @@ fn a_refusal_that_is_not_explained_lowers_what_is_in_force_and_time_restores_it(
     }
 }
 
+/// As the documentation of `observe` has it: doubled by each refusal that is not explained, halved by each
+/// ten minutes without one.
+#[test]
+fn a_delay_bound_that_was_doubled_twice_is_halved_once_every_ten_minutes() {
+    for rule in [ChargeRule::Completion, ChargeRule::Flow] {
+        let mut limiter = known(rule);
+        let stated = look(&mut limiter, at(200)).delay_bound;
+        for second in [210, 400] {
+            let receipt = send(&mut limiter, 50, at(second));
+            refuse(&mut limiter, receipt, None, at(second + 1));
+        }
+        let bounds = [402, 1_000, 1_002, 1_600, 1_602, 9_000]
+            .map(|second| look(&mut limiter, at(second)).delay_bound);
+        let (twice, once) = (stated * 4, stated * 2);
+        assert_eq!(bounds, [twice, twice, once, once, stated, stated], "{rule:?}");
+    }
+}
+
 #[test]
 fn what_was_there_before_a_restart_leaves_within_a_window_or_so() {
     for rule in [ChargeRule::Completion, ChargeRule::Flow] {

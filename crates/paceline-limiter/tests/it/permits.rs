@@ -138,6 +138,48 @@ fn a_permit_of_one_key_ends_its_call_once() {
     );
 }
 
+/// What is counted on arrival is counted by when the answer begins: not at the delay bound after it left.
+#[cfg(feature = "clock")]
+#[test]
+fn every_form_is_told_that_an_answer_has_begun_and_whether_a_pause_has_ended() {
+    use std::time::Duration;
+
+    use paceline_limiter::clock::{SharedKeyedLimiter, SharedLimiter};
+    use paceline_limiter::{ChargeRule, KeyedLimiter};
+
+    let late = Limit::new(LimitKey::All, UNITS, Quota::per_minute(not_zero(100)))
+        .charged(ChargeRule::Arrival)
+        .delay(Duration::from_secs(10));
+    let all = Demand::new().with(UNITS, Amount::exact(100));
+    fn answered<H: Issuer>(mut permit: Permit<H>, clock: &ManualClock, tells: bool) {
+        permit.sent();
+        clock.advance(Duration::from_secs(1));
+        if tells {
+            permit.head_received();
+        }
+        permit.settle(&Actual::new().with(UNITS, 100));
+        clock.advance(Duration::from_secs(61));
+    }
+    for tells in [true, false] {
+        let clock = ManualClock::new();
+        let keyed = KeyedLimiter::<u8>::new([late.clone()]).expect("legal");
+        let keyed = SharedKeyedLimiter::with_clock(keyed, clock.clone());
+        answered(keyed.try_permit(&1, &all).expect("room"), &clock, tells);
+        assert_eq!(keyed.try_permit(&1, &all).is_ok(), tells, "keyed");
+
+        let clock = ManualClock::new();
+        let shared = SharedLimiter::with_clock(Limiter::new(), clock.clone());
+        shared.add(late.clone()).expect("legal");
+        answered(shared.try_permit(&all).expect("room"), &clock, tells);
+        assert_eq!(shared.try_permit(&all).is_ok(), tells, "shared");
+        let until = paceline_core::Instant::MAX;
+        assert!(!shared.resume(&LimitKey::All, None), "nothing is paused");
+        shared.pause(&LimitKey::All, None, until);
+        assert!(shared.resume(&LimitKey::All, None));
+        assert!(!shared.resume(&LimitKey::All, None));
+    }
+}
+
 #[cfg(feature = "clock")]
 #[test]
 fn a_permit_of_another_limiter_changes_nothing() {
@@ -252,6 +294,17 @@ mod tasks {
             std::task::Poll::Ready(output) => Some(output),
             std::task::Poll::Pending => None,
         }
+    }
+
+    #[test]
+    fn a_pause_is_ended_once() {
+        let limiter = SharedLimiter::with_clock(limiter(), ManualClock::new());
+        assert!(!limiter.resume(&LimitKey::All, Some(UNITS)), "nothing is paused");
+        limiter.pause(&LimitKey::All, Some(UNITS), paceline_core::Instant::MAX);
+        assert!(limiter.try_permit(&call()).is_err());
+        assert!(limiter.resume(&LimitKey::All, Some(UNITS)));
+        assert!(!limiter.resume(&LimitKey::All, Some(UNITS)));
+        assert!(limiter.try_permit(&call()).is_ok());
     }
 
     #[test]
