@@ -3,6 +3,7 @@
 //! It carries requests to [`Grok`] and answers back, and decides nothing. Invariant: once it is
 //! dropped or shut down, no client gets an answer any more.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,6 +87,23 @@ pub struct Stats {
     pub input_tokens: u64,
     /// Output tokens that were written for them, reasoning included.
     pub output_tokens: u64,
+    /// What the limits of each model that was called count now.
+    pub models: BTreeMap<String, Counted>,
+}
+
+/// What the limits of one model count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Counted {
+    /// Requests of the minute that ends now, refused ones included.
+    pub requests: u64,
+    /// Tokens, as this server counts them.
+    pub tokens: u64,
+    /// The most tokens that were counted at once since it started; above the limit where calls in
+    /// flight landed on a full one.
+    pub most_tokens: u64,
+    /// How many tokens a minute are allowed; `None` is no limit.
+    pub tokens_per_minute: Option<u64>,
 }
 
 /// Refusals by limit.

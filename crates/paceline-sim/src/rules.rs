@@ -120,6 +120,7 @@ pub struct Rules {
     open: HashSet<CallNumber>,
     next: u64,
     latest: Instant,
+    most_tokens: u64,
 }
 
 /// How tokens are counted.
@@ -179,6 +180,7 @@ impl Rules {
             open: HashSet::new(),
             next: 0,
             latest: Instant::ORIGIN,
+            most_tokens: 0,
         }
     }
 
@@ -237,6 +239,7 @@ impl Rules {
         }
         self.next += 1;
         self.open.insert(number);
+        self.note_most(now);
         Decision::Admitted(number)
     }
 
@@ -255,6 +258,7 @@ impl Rules {
                 }
             }
         }
+        self.note_most(now);
         true
     }
 
@@ -292,6 +296,15 @@ impl Rules {
             Tokens::Log(slots) => counted(slots, now.max(self.latest)),
             Tokens::Metered { meter, .. } => meter.as_ref().map_or(0, |meter| meter.used(now)),
         }
+    }
+
+    /// The most tokens that were ever counted at once.
+    pub const fn most_tokens(&self) -> u64 {
+        self.most_tokens
+    }
+
+    fn note_most(&mut self, now: Instant) {
+        self.most_tokens = self.most_tokens.max(self.used_tokens(now));
     }
 
     /// What is allowed.
@@ -354,7 +367,7 @@ mod tests {
         assert!(rules.complete(second, 500, at(3_000)));
         assert_eq!(rules.used_tokens(at(60_999)), 570);
         assert_eq!(rules.used_tokens(at(61_000)), 500);
-        assert_eq!(rules.used_tokens(at(63_000)), 0);
+        assert_eq!((rules.used_tokens(at(63_000)), rules.most_tokens()), (0, 570));
     }
 
     #[test]
@@ -432,7 +445,7 @@ mod tests {
         };
         assert_eq!((exceeded.len(), exceeded[0].what), (1, What::Rps));
         assert!(rules.complete(call, 25, at(2_000)));
-        assert_eq!(rules.used_tokens(at(2_000)), 25);
+        assert_eq!((rules.used_tokens(at(2_000)), rules.most_tokens()), (25, 80));
         rules.set_limits(Limits::new().rps(2).tpm(40));
         assert_eq!(rules.remaining(at(2_000)).tokens, Some(15));
         assert_eq!(rules.used_tokens(at(60_000)), 0);

@@ -26,7 +26,7 @@ use super::options::{RateHeaders, ServerOptions};
 use super::tokenize;
 use super::tokens::Tokenizer;
 use super::writer::Writer;
-use super::{StartError, Stats};
+use super::{Counted, StartError, Stats};
 use super::{chat, refusal, responses};
 use crate::engine::Ask;
 use crate::rules::{CallNumber, Decision, Limits, Rules, What};
@@ -114,7 +114,23 @@ impl Grok {
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        self.state().stats.clone()
+        let state = self.state();
+        let now = self.now();
+        let mut stats = state.stats.clone();
+        stats.models = state
+            .models
+            .iter()
+            .map(|(name, rules)| {
+                let counted = Counted {
+                    requests: rules.used_requests(now),
+                    tokens: rules.used_tokens(now),
+                    most_tokens: rules.most_tokens(),
+                    tokens_per_minute: rules.limits().tpm,
+                };
+                ((*name).to_owned(), counted)
+            })
+            .collect();
+        stats
     }
 
     /// Puts other limits in force for every model; what was counted stays counted.

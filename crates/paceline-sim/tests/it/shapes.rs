@@ -54,6 +54,9 @@ async fn a_minute_of_the_clock_is_empty_when_it_begins_and_a_sliding_one_is_not(
 async fn a_bucket_holds_its_capacity_and_is_refilled_all_the_time() {
     let grok = server("window = \"bucket\"\ncapacity = 1000\ntokens_per_minute = 60000");
     let used = fill(&grok).await;
+    let counted = grok.stats().models["grok-4.3"];
+    assert_eq!((counted.most_tokens, counted.tokens), (used, used), "nothing has come back yet");
+    assert_eq!((counted.requests, counted.tokens_per_minute), (grok.stats().arrived, Some(60_000)));
     assert!((500..2_500).contains(&used), "{used}: what is in flight may pass it");
     let answer = chat(&grok, "At once?").await;
     assert!(is_refused(answer.status()));
