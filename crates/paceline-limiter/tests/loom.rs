@@ -285,3 +285,89 @@ fn two_threads_that_bring_the_same_new_key_share_its_limits() {
         assert_eq!((keyed.len(), keyed.evict_idle()), (1, 0));
     });
 }
+
+/// One call at a time for each key. So few keys that they lie in one shard: each would be a lock
+/// more to explore.
+fn keyed(keys: usize) -> clock::SharedKeyedLimiter<u8, ManualClock> {
+    let keyed = KeyedLimiter::<u8>::new([in_flight(1)]).expect("a legal limit");
+    let keyed = keyed.with_max_keys(NonZeroUsize::new(keys).expect("not zero"));
+    clock::SharedKeyedLimiter::with_clock(keyed, ManualClock::new())
+}
+
+#[test]
+fn a_key_is_not_forgotten_under_a_call_that_is_let_in_beside_the_eviction() {
+    explore("evict and acquire", || {
+        let limiter = keyed(2);
+        let old = limiter.try_acquire(&7, &call()).expect("room for the first");
+        let other = limiter.clone();
+        let evicts = thread::spawn(move || other.evict_idle());
+        assert!(limiter.settle(old, &Actual::new()));
+        let receipt = limiter.try_acquire(&7, &call()).expect("the first is over");
+        assert!(evicts.join().expect("no panic") <= 1);
+        // Forgotten or not in between, it is kept now, and full.
+        assert_eq!((limiter.len(), limiter.evict_idle()), (1, 0));
+        assert!(limiter.try_acquire(&7, &call()).is_err(), "two at once");
+        assert!(!limiter.settle(old, &Actual::new()), "that one is over");
+        assert!(limiter.settle(receipt, &Actual::new()));
+        assert_eq!((limiter.evict_idle(), limiter.len()), (1, 0));
+    });
+}
+
+#[test]
+fn a_new_key_takes_the_place_only_of_one_whose_call_is_over() {
+    explore("settle and a new key", || {
+        let limiter = keyed(1);
+        let old = limiter.try_acquire(&7, &call()).expect("room for the first");
+        let other = limiter.clone();
+        let comes = thread::spawn(move || other.try_acquire(&8, &call()));
+        // Whoever comes first: a busy key keeps its place, so that its receipt is good.
+        assert!(limiter.settle(old, &Actual::new()));
+        match comes.join().expect("no panic") {
+            Ok(receipt) => {
+                assert!(limiter.snapshot(&7).is_none(), "it made room");
+                assert!(!limiter.settle(old, &Actual::new()), "that one is over");
+                assert!(limiter.settle(receipt, &Actual::new()));
+            }
+            Err(refusal) => {
+                assert!(matches!(refusal, Refusal::Unavailable { .. }), "{refusal}");
+                assert!(limiter.try_acquire(&8, &call()).is_ok(), "there is room by now");
+            }
+        }
+        assert_eq!(limiter.len(), 1);
+    });
+}
+
+#[test]
+fn a_snapshot_of_a_key_beside_a_settlement_shows_one_of_two_states() {
+    explore("snapshot and settle", || {
+        let limiter = keyed(2);
+        let receipt = limiter.try_acquire(&7, &call()).expect("room for the first");
+        let other = limiter.clone();
+        let settles = thread::spawn(move || other.settle(receipt, &Actual::new()));
+        let seen = limiter.snapshot(&7).expect("a busy key is kept, and an idle one until evicted");
+        let seen = (seen.in_flight, seen.limits[0].held);
+        assert!(matches!(seen, (0, 0) | (1, 1)), "half a settlement: {seen:?}");
+        assert!(settles.join().expect("no panic"));
+        let after = limiter.snapshot(&7).expect("nobody evicted it");
+        assert_eq!((after.in_flight, after.limits[0].held), (0, 0));
+    });
+}
+
+#[test]
+fn a_permit_of_a_key_that_is_dropped_beside_a_grant_frees_its_place_once() {
+    explore("permit of a key dropped, another asks", || {
+        let limiter = keyed(2);
+        let permit = limiter.try_permit(&7, &call()).expect("room for the first");
+        let drops = thread::spawn(move || drop(permit));
+        let granted = limiter.try_acquire(&7, &call()).ok();
+        drops.join().expect("no panic");
+        match granted {
+            Some(receipt) => {
+                assert!(limiter.try_acquire(&7, &call()).is_err(), "two at once");
+                assert!(limiter.settle(receipt, &Actual::new()));
+            }
+            None => assert!(limiter.try_permit(&7, &call()).is_ok(), "its place is free"),
+        }
+        assert_eq!((limiter.evict_idle(), limiter.len()), (1, 0));
+    });
+}
