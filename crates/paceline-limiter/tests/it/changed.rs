@@ -159,6 +159,17 @@ fn what_is_spent_stays_spent_while_only_what_is_in_flight_counts() {
 }
 
 #[test]
+fn a_call_that_leaves_at_the_end_of_all_time_frees_what_it_held_once() {
+    let mut limiter = Limiter::new();
+    limiter.add(per_minute(100).charged(ChargeRule::Arrival)).expect("a legal limit");
+    let first = limiter.try_acquire(&units(40), Instant::MAX).expect("room for both");
+    let _second = limiter.try_acquire(&units(40), Instant::MAX).expect("room for both");
+    assert!(limiter.sent(first, Instant::MAX));
+    assert!(limiter.settle(first, &Actual::new(), Instant::MAX));
+    assert_eq!(limiter.snapshot(Instant::MAX).limits[0].held, 40);
+}
+
+#[test]
 fn a_limit_on_calls_in_flight_is_stated_without_a_window() {
     let mut limiter = Limiter::new();
     for most in [3, 5] {

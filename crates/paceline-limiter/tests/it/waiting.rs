@@ -325,3 +325,19 @@ async fn slack_holds_up_nobody_whom_a_settlement_lets_go() {
     let admitted = waiter.await.expect("it ran").expect("it only has to wait");
     assert!(admitted < settled + Duration::from_millis(2), "{admitted:?} {settled:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_end_of_a_pause_leaves_when_it_is_ended_early() {
+    let limiter = shared([tokens_per_minute(100)]);
+    assert!(!limiter.resume(&LimitKey::All, None), "there was no pause");
+    let started = limiter.now();
+    limiter.pause(&LimitKey::All, None, started + Duration::from_secs(50));
+    let waiter = {
+        let limiter = limiter.clone();
+        tokio::spawn(async move { limiter.acquire(&ask(50)).await.map(|_| limiter.now()) })
+    };
+    sleep(Duration::from_secs(5)).await;
+    assert!(limiter.resume(&LimitKey::All, None));
+    let admitted = waiter.await.expect("it ran").expect("it only has to wait");
+    assert!(admitted < started + Duration::from_secs(6), "{admitted:?} {started:?}");
+}
