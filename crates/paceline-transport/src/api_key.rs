@@ -3,6 +3,7 @@
 //! What this file keeps: the key appears in no `Debug`, `Display`, error or serialised form, and
 //! its memory is cleared when the last copy of it is dropped.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use http::HeaderValue;
@@ -60,6 +61,26 @@ impl ApiKey {
         Ok(Self(key))
     }
 
+    /// A text in which this key does not stand any more, wherever it did. Keys of less than eight
+    /// characters are left, because they stand in every text.
+    pub fn redacted<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        let key = self.0.as_bytes();
+        let mut rest = text;
+        let mut clean = Vec::new();
+        if key.len() >= LEAST_REDACTED {
+            while let Some(at) = rest.windows(key.len()).position(|part| part == key) {
+                clean.extend_from_slice(&rest[..at]);
+                clean.extend_from_slice(b"[redacted]");
+                rest = &rest[at + key.len()..];
+            }
+        }
+        if clean.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        clean.extend_from_slice(rest);
+        Cow::Owned(clean)
+    }
+
     /// The value of the `Authorization` header, marked as sensitive. The copy in it is cleared
     /// by nobody: make one per request and let it go with the request.
     pub fn authorization(&self) -> HeaderValue {
@@ -69,6 +90,9 @@ impl ApiKey {
         value
     }
 }
+
+/// A shorter key is a word of a test.
+const LEAST_REDACTED: usize = 8;
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,6 +105,17 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "xai-0123456789abcdef";
+
+    #[test]
+    fn a_key_is_taken_out_of_any_text() {
+        let key = ApiKey::new("gsk_AbC/dEf+0123=").expect("legal");
+        let text = b"bad gsk_AbC/dEf+0123=, really gsk_AbC/dEf+0123=";
+        assert_eq!(&*key.redacted(text), b"bad [redacted], really [redacted]");
+        assert_eq!(&*key.redacted(b"gsk_AbC/dEf+0123=\xff"), b"[redacted]\xff");
+        assert!(matches!(key.redacted(b"nothing of it"), Cow::Borrowed(b"nothing of it")));
+        let short = ApiKey::new("k").expect("legal");
+        assert_eq!(&*short.redacted(b"kk"), b"kk");
+    }
 
     #[test]
     fn it_is_sent_but_not_shown() {

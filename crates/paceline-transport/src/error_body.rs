@@ -148,6 +148,9 @@ impl ServerError {
     /// any of the shapes xAI and those in front of it send: `{"code", "error"}`, the same nested
     /// as `{"error": {"message", "code"}}`, a bare JSON string, HTML, plain text, nothing.
     ///
+    /// Rates are read at 429 and in an error that came with a success status; under any other status only
+    /// where the message begins as refusals for a rate do, because it may echo the prompt.
+    ///
     /// Also takes an error that came with a success status, as streams send them; then nothing
     /// is taken as refused before generation but a rate. `x-should-retry: false` turns every
     /// wait and retry into [`Reject::Other`].
@@ -155,7 +158,13 @@ impl ServerError {
         let body = &body[..body.len().min(MAX_BODY)];
         let shape = shape::read(body);
         let said = classify::beginning(&shape.message);
-        let rates = rates::readings(said);
+        // In the middle of another error such words are an echo of what was asked.
+        let may_say = status.is_success() || status == StatusCode::TOO_MANY_REQUESTS;
+        let rates = if may_say || classify::is_about_rates(said) {
+            rates::readings(said)
+        } else {
+            Vec::new()
+        };
         let verdict = match classify::verdict(status.as_u16(), &shape, &rates) {
             Verdict::Wait(_) | Verdict::Retry(_) if headers.should_retry() == Some(false) => {
                 Verdict::Reject(Reject::Other)

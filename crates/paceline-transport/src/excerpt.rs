@@ -6,7 +6,8 @@
 use std::fmt::Write;
 
 /// The prefixes of keys, and how many characters must follow for it to be one.
-const KEYS: [(&str, usize); 3] = [("xai-", 8), ("sk-", 16), ("bearer ", 8)];
+const KEYS: [(&str, usize); 5] =
+    [("xai-", 8), ("sk-", 16), ("gsk_", 16), ("aiza", 16), ("bearer ", 8)];
 
 /// At most this much of a text is looked at, in bytes.
 const MAX_SOURCE: usize = 16 * 1024;
@@ -55,12 +56,14 @@ fn redact(text: &str) -> String {
 }
 
 fn is_key_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'*')
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'_' | b'.' | b'*' | b'+' | b'/' | b'=' | b'~')
 }
 
 /// Control characters, and what reorders or hides text.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{2060}'..='\u{2064}' | '\u{e0000}'..='\u{e007f}')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
@@ -93,7 +96,18 @@ mod tests {
             "key xai-[redacted], XAI-[redacted] end"
         );
         assert_eq!(excerpt("Bearer abc.def-012345", 99), "Bearer [redacted]");
+        assert_eq!(excerpt("Bearer abcdefgh+SECRET/xyz=", 99), "Bearer [redacted]");
+        assert_eq!(excerpt("gsk_0123456789abcdefgh", 99), "gsk_[redacted]");
+        assert_eq!(excerpt("AIzaSyA-0123456789abcdef", 99), "AIza[redacted]");
         assert_eq!(excerpt("sk-proj-0123456789abcdef", 99), "sk-[redacted]");
+    }
+
+    #[test]
+    fn what_turns_or_hides_text_is_shown_as_what_it_is() {
+        assert_eq!(
+            excerpt("a\u{61c}\u{2060}\u{ad}\u{e0041}b", 50),
+            "a\\u{61c}\\u{2060}\\u{ad}\\u{e0041}b"
+        );
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::Method;
-use paceline_transport::error_body::ServerError;
 use paceline_transport::headers::RateHeaders;
 use serde_json::Value;
 
@@ -26,7 +25,7 @@ impl Client {
             let headers = RateHeaders::parse(&head.headers, wall_now());
             // Where even the error breaks off, its status has to do.
             let bytes = body.collect(ERROR_CAP).await.unwrap_or_default();
-            let server = ServerError::read(head.status, &headers, &bytes);
+            let server = self.server_error(head.status, &headers, &bytes);
             return Err(Error::server(&server).retry_in(headers.retry_after()));
         }
         let bytes = body.collect(ANSWER_CAP).await.map_err(Error::transport)?;

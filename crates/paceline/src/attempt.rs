@@ -148,6 +148,8 @@ impl Client {
         // Another call may have met the end of it all while this one waited.
         self.stopped()?;
         self.intend(call, &reserved).await?;
+        // And while its intent was written.
+        self.stopped()?;
         Ok(reserved)
     }
 

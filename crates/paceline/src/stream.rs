@@ -15,7 +15,7 @@ use http::StatusCode;
 use http_body::Body as _;
 use paceline_budget::Observed;
 use paceline_core::{Certainty, Dimension, ModelId, Money, Usage};
-use paceline_transport::error_body::{ServerError, Verdict, Wait};
+use paceline_transport::error_body::{Verdict, Wait};
 use paceline_transport::headers::RateHeaders;
 use paceline_transport::sse::{AnswerStream, Chunk, ChunkKind, StreamEnding};
 use paceline_transport::{Body, TransportError, TransportErrorKind};
@@ -203,7 +203,8 @@ impl ReplyStream {
             Some(StreamEnding::Complete) => self.end(Ok(())),
             Some(_) => {
                 let error = self.answer.error().map(ToString::to_string).unwrap_or_default();
-                let server = ServerError::read(self.status, &self.headers, error.as_bytes());
+                let server =
+                    self.reserved.client.server_error(self.status, &self.headers, error.as_bytes());
                 let error = self.reserved.failed_amid(&server, &self.headers);
                 if seen == 0 && matches!(server.verdict(), Verdict::Wait(Wait::Rate)) {
                     // Refused before anything was made.

@@ -40,6 +40,18 @@ pub(super) fn beginning(text: &str) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
+/// Whether a message begins as refusals for a rate do: it is about that, and does not only quote it.
+pub(super) fn is_about_rates(message: &str) -> bool {
+    let start: String = message.trim_start().chars().take(ABOUT).collect();
+    let start = start.to_ascii_lowercase();
+    ["too many", "rate limit", "your team", "team ", "resource-exhausted", "resource exhausted"]
+        .iter()
+        .any(|begins| start.starts_with(begins))
+}
+
+/// Characters of a message that say what it is about.
+const ABOUT: usize = 40;
+
 fn searched(text: &str) -> String {
     beginning(text).to_ascii_lowercase()
 }

@@ -250,6 +250,16 @@ fn a_rate_is_a_rate_under_any_status() {
 }
 
 #[test]
+fn what_another_error_quotes_of_a_prompt_is_no_rate() {
+    let quoted = "messages[0].content: 'Requests per Minute (actual/limit): 5/6, and 0/0'";
+    for (status, verdict) in [(400, BAD_REQUEST), (422, BAD_REQUEST), (500, MAYBE_CHARGED)] {
+        let error = read(status, quoted);
+        assert_eq!((error.rates().len(), error.verdict()), (0, verdict), "{status}");
+    }
+    assert_eq!(read(429, quoted).rates().len(), 1, "that is what the refusal is about");
+}
+
+#[test]
 fn an_error_under_a_success_status_is_judged_by_its_code() {
     for (code, verdict) in [
         (r#""resource-exhausted""#, RATE),

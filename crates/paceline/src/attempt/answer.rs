@@ -6,7 +6,7 @@ use http::StatusCode;
 use paceline_budget::{Ending, Observed, Outcome, Price, Terms};
 use paceline_core::{Actual, Dimension, Money, Usage};
 use paceline_transport::answer::is_cut_off;
-use paceline_transport::error_body::ServerError;
+use paceline_transport::error_body::{Verdict, Wait};
 use paceline_transport::headers::RateHeaders;
 use paceline_transport::usage::{UsageReading, read_chat, read_pointer};
 use serde_json::Value;
@@ -43,10 +43,17 @@ impl Reserved {
         let value: Option<Value> = serde_json::from_slice(bytes).ok();
         let Some(value) = value.filter(|value| value.get("error").is_none_or(Value::is_null))
         else {
+            let server = self.client.server_error(status, headers, bytes);
+            // A stop or a rate means the same whatever status it came with.
+            let error = match server.verdict() {
+                Verdict::Stop(_) | Verdict::Wait(Wait::Rate) => self.failed_amid(&server, headers),
+                _ => {
+                    let message = format!("the answer is no result: {}", server.message());
+                    Error::new(ErrorKind::BadAnswer, message)
+                }
+            };
             self.maybe_charged(Some(status.as_u16()));
-            let error = ServerError::read(status, headers, bytes);
-            let message = format!("the answer is no result: {}", error.message());
-            return End::Fail(Error::new(ErrorKind::BadAnswer, message));
+            return End::Fail(error);
         };
         let reading = match &self.call.usage {
             UsageAt::Chat => read_chat(&value),
@@ -77,7 +84,13 @@ impl Reserved {
         if let UsageReading::Refused(problem) = reading {
             tracing::warn!(call = self.id.call, %problem, "the reported usage is not believed");
         }
-        reading.usage().copied()
+        let usage = reading.usage().copied()?;
+        let (total, most) = (usage.total_tokens(), self.tokens.saturating_mul(10).max(LARGEST));
+        if total > most {
+            tracing::warn!(call = self.id.call, total, most, "the reported usage is not believed");
+            return None;
+        }
+        Some(usage)
     }
 
     /// A good answer that was not seen is over: what it used is counted, on the terms that were reserved.
@@ -152,6 +165,10 @@ impl Reserved {
 pub(crate) fn said_cost(usage: &Usage) -> Option<Money> {
     usage.cost().filter(|cost| *cost > Money::ZERO && *cost <= Price::MOST)
 }
+
+/// Tokens that a call may be said to have used, whatever was reserved: ten times the largest context there
+/// is, two millions. Where more was reserved, ten times that.
+const LARGEST: u64 = 20_000_000;
 
 /// The largest answer that is read: 64 MiB.
 pub(crate) const ANSWER_CAP: u64 = 64 << 20;

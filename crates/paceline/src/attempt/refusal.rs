@@ -41,16 +41,18 @@ impl Reserved {
         headers: &RateHeaders,
         bytes: &[u8],
     ) -> End<T> {
-        let server = ServerError::read(status, headers, bytes);
+        let server = self.client.server_error(status, headers, bytes);
         let verdict = server.verdict();
         tracing::info!(
             call = self.id.call,
             attempt = self.id.attempt,
             status = status.as_u16(),
             ?verdict,
-            message = server.message(),
+            code = server.code(),
             "refused"
         );
+        // It may quote the prompt.
+        tracing::trace!(call = self.id.call, message = server.message(), "what the server said");
         let hint = hint(headers, &server);
         if verdict == Verdict::Wait(Wait::Rate) {
             self.client.rate_refused(&self.call, self.receipt, &server, hint);
@@ -107,9 +109,10 @@ impl Reserved {
             call = self.id.call,
             attempt = self.id.attempt,
             verdict = ?server.verdict(),
-            message = server.message(),
-            "an error in the stream"
+            code = server.code(),
+            "an error in the answer"
         );
+        tracing::trace!(call = self.id.call, message = server.message(), "what the server said");
         let hint = hint(headers, server);
         if server.verdict() == Verdict::Wait(Wait::Rate) {
             self.client.rate_refused(&self.call, self.receipt, server, hint);
@@ -144,6 +147,19 @@ fn hint(headers: &RateHeaders, server: &ServerError) -> Option<Duration> {
 }
 
 impl Client {
+    /// Reads what the server says, without the key that it may repeat.
+    pub(crate) fn server_error(
+        &self,
+        status: StatusCode,
+        headers: &RateHeaders,
+        bytes: &[u8],
+    ) -> ServerError {
+        match &self.0.key {
+            Some(key) => ServerError::read(status, headers, &key.redacted(bytes)),
+            None => ServerError::read(status, headers, bytes),
+        }
+    }
+
     /// Tells the limits of a refusal, and pauses what it names for everybody. The call is not
     /// settled yet.
     fn rate_refused(
@@ -174,10 +190,13 @@ impl Client {
             });
         }
         let refusals = self.0.refusals.fetch_add(1, Ordering::Relaxed).min(4) as u32;
-        // 1 s, doubling to 15 s, of which a random half at least; a hint is a minimum.
+        // 1 s, doubling to 15 s, of which a random half at least; a hint is a minimum, and not all who
+        // were told it come back at the same moment.
         let own = Duration::from_secs(1 << refusals).min(Duration::from_secs(15));
         let own = own.mul_f64(0.5 + 0.5 * rand::random::<f64>());
-        let pause = hint.map_or(own, |hint| hint + own.min(Duration::from_millis(500)));
+        let half = Duration::from_millis(500);
+        let spread = half.mul_f64(rand::random());
+        let pause = hint.map_or(own, |hint| (hint + spread).max(half));
         let dimension = match server.rates() {
             [only] => Some(only.dimension),
             _ => None,

@@ -1,6 +1,7 @@
 //! The client against a simulated server, and against scripted answers under paused time.
 
 mod account;
+mod believed;
 #[cfg(feature = "blocking")]
 mod blocking;
 mod budgets;
