@@ -48,9 +48,6 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     let host = servers::host(&base_url);
     let rules = servers.as_ref().and_then(|all| all.of(&host)).map(servers::Server::rules);
     let mut output = Output::open(&out, &input, origin)?;
-    if failed_rows(args) == Failed::RunAgain {
-        output.forget_failed()?;
-    }
     let header = Header {
         version: 1,
         input: input.fingerprint().clone(),
@@ -59,6 +56,9 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     };
     let journal = Journal::path_beside(&out);
     let (journal, past) = Journal::open(&journal, &header, &input, crate::time::now())?;
+    if failed_rows(args) == Failed::RunAgain {
+        output.forget_failed()?;
+    }
     let ledger = account::open(args)?;
     let elsewhere =
         ledger.clone().map(|ledger| Elsewhere::new(ledger, &mut budgets, crate::time::now()));

@@ -1,0 +1,85 @@
+//! What somebody does wrong who has not used the program before: it says what is wrong and what to do,
+//! sends nothing, and changes no file that is not its own.
+
+use super::{Place, stderr};
+
+/// Three prompts, the last without a line break.
+const PROMPTS: &str = "one?\ntwo?\nthree?";
+
+#[track_caller]
+fn refused_and_kept(place: &Place, args: &[&str], says: &[&str], kept: &str) {
+    let before = std::fs::read(place.path(kept)).expect("there");
+    place.refused(args, says);
+    assert_eq!(
+        std::fs::read(place.path(kept)).expect("still there"),
+        before,
+        "{kept} is as it was"
+    );
+}
+
+#[test]
+fn a_file_of_something_else_as_the_output_keeps_its_last_line() {
+    let place = Place::new();
+    place.write("in.txt", PROMPTS);
+    for (name, text) in [
+        ("notes.md", "my notes\nand their last line"),
+        ("other.jsonl", "{\"id\":\"a\",\"prompt\":\"x\"}"),
+        ("table.csv", "id,prompt\n1,\"What, then?\""),
+        ("list.json", "[{\"id\":\"a\"}]"),
+    ] {
+        place.write(name, text);
+        let args = ["run", "in.txt", "--simulate", "--out", name];
+        refused_and_kept(&place, &args, &[name, "no row of answers", "--out"], name);
+    }
+    std::fs::create_dir(place.path("folder")).expect("made");
+    place
+        .refused(&["run", "in.txt", "--simulate", "--out", "folder"], &["is a directory", "--out"]);
+}
+
+#[test]
+fn after_a_wrong_name_of_a_model_it_is_said_how_to_go_on() {
+    let place = Place::new();
+    place.write("in.txt", PROMPTS);
+    let wrong = place.run(&["run", "in.txt", "--simulate", "--model", "gork-4"]);
+    let text = stderr(&wrong);
+    assert_eq!(wrong.status.code(), Some(1), "{text}");
+    assert!(text.contains("gork-4 does not exist") && text.contains("3 failed"), "{text}");
+    let says = ["other settings", "holds no answer", "in.sim.jsonl.journal", "--out"];
+    refused_and_kept(&place, &["run", "in.txt", "--simulate"], &says, "in.sim.jsonl");
+    // As it is said.
+    for name in ["in.sim.jsonl", "in.sim.jsonl.journal"] {
+        std::fs::remove_file(place.path(name)).expect("there");
+    }
+    let right = place.run(&["run", "in.txt", "--simulate"]);
+    assert_eq!(right.status.code(), Some(0), "{}", stderr(&right));
+    assert_eq!(place.rows("in.sim.jsonl").len(), 3);
+}
+
+/// A run with other settings keeps the failed rows of the one before, as it does not begin.
+#[test]
+fn failed_rows_are_kept_where_a_run_is_refused() {
+    let place = Place::new();
+    place.write("in.jsonl", "{\"id\":\"a\",\"prompt\":\"x\"}\n");
+    let wrong = place.run(&["run", "in.jsonl", "--simulate", "--model", "gork-4"]);
+    assert_eq!(wrong.status.code(), Some(1), "{}", stderr(&wrong));
+    let args = ["run", "in.jsonl", "--simulate", "--retry-failed"];
+    refused_and_kept(&place, &args, &["other settings", "gork-4", "--out"], "in.sim.jsonl");
+}
+
+/// A kill may tear the last line off the journal and off the answers: both are mended, and the run goes on.
+#[test]
+fn torn_last_lines_of_answers_and_journal_are_mended() {
+    let place = Place::new();
+    place.write("in.txt", PROMPTS);
+    let first = place.run(&["run", "in.txt", "--simulate", "--limit", "2"]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    for name in ["in.sim.jsonl", "in.sim.jsonl.journal"] {
+        let whole = std::fs::read_to_string(place.path(name)).expect("there");
+        place.write(name, &whole[..whole.len() - 9]);
+    }
+    let again = place.run(&["run", "in.txt", "--simulate"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert!(stderr(&again).contains("1 from before"), "the torn row is asked for again");
+    assert_eq!(place.rows("in.sim.jsonl").len(), 3);
+    place.rows("in.sim.jsonl.journal");
+}
