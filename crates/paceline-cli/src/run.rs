@@ -18,6 +18,7 @@ use crate::args::RunArgs;
 use crate::budgets;
 use crate::elsewhere::Elsewhere;
 use crate::error::{UserError, warn};
+use crate::files;
 use crate::input::{Input, InputOptions};
 use crate::journal::{Header, Journal, Past};
 use crate::learned;
@@ -42,6 +43,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
 
     let out = out_path(args);
     let learned_at = learned::path(args, &out);
+    files::check(args, &out, learned_at.as_deref())?;
     let learned = learned_at.as_deref().map(learned::load).transpose()?.flatten();
     let servers_at = learned_at.as_deref().map(servers::path);
     let mut servers = servers_at.as_deref().map(Servers::load).transpose()?;
@@ -92,9 +94,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
         let _ = write!(std::io::stderr(), "{}", summary.for_people(&out, &end));
     }
     if let Some(path) = &args.report {
-        std::fs::write(path, summary.for_machines()).map_err(|error| {
-            UserError::usage(format!("can't write the report {}", path.display())).cause(error)
-        })?;
+        files::report(path, &summary.for_machines(), &out)?;
     }
     if let Some(server) = server {
         server.shutdown().await;

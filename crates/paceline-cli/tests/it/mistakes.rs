@@ -18,6 +18,49 @@ fn refused_and_kept(place: &Place, args: &[&str], says: &[&str], kept: &str) {
 }
 
 #[test]
+fn one_file_for_two_things_is_refused_and_nothing_is_lost() {
+    let place = Place::new();
+    place.write("in.txt", PROMPTS);
+    place.write("in.jsonl", "{\"id\":\"a\",\"prompt\":\"x\"}\n{\"id\":\"b\",\"prompt\":\"y\"}");
+    let twice = |args: &[&str], kept: &str| {
+        let all = [&["run"], args, &["--simulate"]].concat();
+        refused_and_kept(&place, &all, &["named twice", "hint: give each"], kept);
+    };
+    twice(&["in.txt", "--out", "in.txt"], "in.txt");
+    twice(&["in.jsonl", "--out", "./in.jsonl"], "in.jsonl");
+    twice(&["in.txt", "--report", "in.txt"], "in.txt");
+    twice(&["in.txt", "--ledger", "in.txt"], "in.txt");
+    twice(&["in.txt", "--estimator", "in.txt"], "in.txt");
+    // Also where the file is not there yet, and where one is made beside another.
+    twice(&["in.txt", "--out", "o.jsonl", "--report", "./o.jsonl"], "in.txt");
+    twice(&["in.txt", "--out", "o.jsonl", "--ledger", "o.jsonl"], "in.txt");
+    twice(&["in.txt", "--out", "o.jsonl", "--report", "o.jsonl.journal"], "in.txt");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("in.txt", place.path("link.txt")).expect("linked");
+        twice(&["in.txt", "--out", "link.txt"], "in.txt");
+    }
+    assert!(!place.path("o.jsonl").exists(), "nothing was started");
+    // A device may be named twice.
+    #[cfg(unix)]
+    {
+        let args = ["run", "in.txt", "--simulate", "--report", "/dev/null", "--estimator"];
+        let output = place.run(&[&args[..], &["/dev/null", "--limit", "1"]].concat());
+        assert!(!stderr(&output).contains("named twice"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn answers_that_were_paid_for_are_not_written_over_by_a_report() {
+    let place = Place::new();
+    place.write("in.txt", PROMPTS);
+    let first = place.run(&["run", "in.txt", "--simulate", "--out", "o.jsonl", "--quiet"]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let args = ["run", "in.txt", "--simulate", "--out", "o.jsonl", "--report", "o.jsonl"];
+    refused_and_kept(&place, &args, &["o.jsonl", "--out", "--report"], "o.jsonl");
+}
+
+#[test]
 fn a_file_of_something_else_as_the_output_keeps_its_last_line() {
     let place = Place::new();
     place.write("in.txt", PROMPTS);
@@ -34,6 +77,17 @@ fn a_file_of_something_else_as_the_output_keeps_its_last_line() {
     std::fs::create_dir(place.path("folder")).expect("made");
     place
         .refused(&["run", "in.txt", "--simulate", "--out", "folder"], &["is a directory", "--out"]);
+}
+
+#[test]
+fn a_report_that_has_no_place_is_said_before_anything_is_sent() {
+    let place = Place::new();
+    place.write("in.txt", PROMPTS);
+    for (report, why) in [("no/where.json", "no such folder"), (".", "is a directory")] {
+        let args = ["run", "in.txt", "--simulate", "--report", report];
+        place.refused(&args, &["can't write the report", why, "--report"]);
+    }
+    assert!(!place.path("in.sim.jsonl").exists(), "nothing was started");
 }
 
 #[test]
