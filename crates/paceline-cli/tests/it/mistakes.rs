@@ -91,6 +91,66 @@ fn a_report_that_has_no_place_is_said_before_anything_is_sent() {
 }
 
 #[test]
+fn files_that_are_no_prompts_are_refused_with_the_way_to_make_them_so() {
+    let place = Place::new();
+    let refused = |name: &str, bytes: &[u8], says: &[&str]| {
+        place.write(name, bytes);
+        refused_and_kept(&place, &["run", name, "--simulate"], says, name);
+    };
+    let csv = b"id,prompt\n1,\"What, then?\"\n2,\"a \"\"b\"\"\nc\"\n";
+    refused("q.csv", csv, &["q.csv is CSV", "DictReader", "q.jsonl"]);
+    refused("q.XLSX", b"PK\x03\x04\xff", &["a table", ".tsv"]);
+    refused("q.jsonl.gz", b"\x1f\x8b\xff", &["packed", "unpack"]);
+    let good = "{\"prompt\": \"a\"}\n".repeat(6);
+    refused(
+        "seven.jsonl",
+        format!("{good}{{\"prompt\": \"a\"\n").as_bytes(),
+        &["line 7", "column"],
+    );
+    refused("list.json", b"[\n {\"prompt\": \"a\"}\n]\n", &["line 1", "jq -c '.[]' list.json"]);
+    refused("spread.json", b"{\n \"prompt\": \"a\"\n}\n", &["line 1", "one JSON object"]);
+    refused("utf16.txt", b"\xff\xfeh\0i\0\n\0", &["line 1", "UTF-16", "iconv -f UTF-16"]);
+    refused("zeros.txt", b"h\0i\0\n\0", &["line 1", "UTF-16", "iconv -f UTF-16"]);
+    refused("latin.txt", b"fine\nna\xefve\n", &["line 2", "column 3", "iconv -f WINDOWS-1252"]);
+    refused("mark.jsonl", b"\xef\xbb\xbf", &["has no rows"]);
+    refused("twice.jsonl", b"{\"id\":1,\"text\":\"a\"}\n{\"id\":1,\"text\":\"b\"}", &["same id"]);
+    refused("key.jsonl", b"{\"Prompt\": \"a\"}\n", &["line 1", "its fields are Prompt", "--field"]);
+    assert!(!place.path("q.sim.jsonl").exists(), "nothing was started");
+}
+
+#[test]
+fn a_field_that_is_not_there_is_named() {
+    let place = Place::new();
+    place.write("in.txt", PROMPTS);
+    place.write("in.tsv", "id\task\n1\twhat?\n");
+    place.write("in.jsonl", "{\"ask\": \"what?\"}\n");
+    let refused = |name: &str, says: &[&str]| {
+        place.refused(&["run", name, "--simulate", "--field", "nope"], says);
+    };
+    refused("in.txt", &["in.txt has no field \"nope\"", "plain lines", "leave --field out"]);
+    refused("in.tsv", &["no column \"nope\"", "id, ask", "--field"]);
+    refused("in.jsonl", &["no field \"nope\"", "its fields are ask", "--field"]);
+}
+
+#[test]
+fn what_windows_writes_is_read() {
+    let place = Place::new();
+    let rows = "{\"id\":\"a\",\"prompt\":\"x\"}\r\n\r\n{\"id\":\"b\",\"prompt\":\"y\"}\r\n";
+    place.write("in.jsonl", format!("\u{feff}{rows}"));
+    place.write("in.tsv", "\u{feff}id\tquestion\r\na\tx\r\nb\ty\r\n");
+    for name in ["in.jsonl", "in.tsv"] {
+        let args = ["run", name, "--simulate", "--quiet", "--no-estimator", "--out"];
+        let out = format!("{name}.out");
+        let output = place.run(&[&args[..], &[&out]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let mut ids: Vec<String> =
+            place.rows(&out).iter().map(|row| row["id"].to_string()).collect();
+        ids.sort();
+        assert_eq!(ids, ["\"a\"", "\"b\""], "{name}");
+    }
+}
+
+#[test]
 fn after_a_wrong_name_of_a_model_it_is_said_how_to_go_on() {
     let place = Place::new();
     place.write("in.txt", PROMPTS);
