@@ -116,6 +116,11 @@ fn key(args: &RunArgs) -> Result<ApiKey, UserError> {
 
 /// The key that a variable holds.
 pub(crate) fn key_in(name: &str) -> Result<ApiKey, UserError> {
+    if !is_variable(name) {
+        // What stands there may be the key itself, so it is not shown.
+        return Err(UserError::usage("--api-key-env takes the name of a variable, not a key")
+            .hint("put the key into a variable, as in export XAI_API_KEY=..., and leave --api-key-env out"));
+    }
     let Some(key) = std::env::var_os(name).filter(|key| !key.is_empty()) else {
         return Err(UserError::usage(format!("there is no key in {name}")).hint(format!(
             "set {name} to your xAI key; `paceline run --simulate` works without one"
@@ -126,6 +131,12 @@ pub(crate) fn key_in(name: &str) -> Result<ApiKey, UserError> {
         UserError::usage(format!("the key in {name} is not usable")).cause(error)
     })?;
     Ok(key)
+}
+
+/// Whether this can be what a variable is called; keys have marks in them that names have not.
+fn is_variable(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(is_part) && !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty()
 }
 
 /// A simulated server with the limits that the run was given.

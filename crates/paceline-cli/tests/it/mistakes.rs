@@ -151,6 +151,38 @@ fn what_windows_writes_is_read() {
 }
 
 #[test]
+fn numbers_that_make_no_sense_are_refused_by_what_they_should_be() {
+    let place = Place::new();
+    place.write("in.txt", PROMPTS);
+    let refused = |option: &str, value: &str, says: &str| {
+        place.refused(&["run", "in.txt", "--simulate", option, value], &[option, says]);
+    };
+    for option in ["--limit", "--max-output-tokens", "--rps", "--max-in-flight"] {
+        refused(option, "0", "above 0");
+        refused(option, "-3", "above 0");
+        refused(option, "ten", "above 0");
+    }
+    refused("--budget-usd", "-5", "more than 0");
+    refused("--budget-usd", "five", "such as 0.50");
+    refused("--budget-per-day", "-5", "more than 0");
+    refused("--tokens-per-day", "-5", "above 0");
+    refused("--quota-share", "-1", "above 0");
+    assert!(!place.path("in.sim.jsonl").exists(), "nothing was started");
+}
+
+#[test]
+fn a_key_where_its_variable_should_be_named_is_not_shown() {
+    let place = Place::new();
+    place.write("in.txt", PROMPTS);
+    let output = place.run(&["run", "in.txt", "--api-key-env", "xai-Abc123"]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("name of a variable") && text.contains("export XAI_API_KEY="), "{text}");
+    assert!(!text.contains("Abc123"), "no secret: {text}");
+    place.refused(&["run", "in.txt"], &["no key in XAI_API_KEY", "--simulate"]);
+}
+
+#[test]
 fn after_a_wrong_name_of_a_model_it_is_said_how_to_go_on() {
     let place = Place::new();
     place.write("in.txt", PROMPTS);
