@@ -35,6 +35,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(
+    allow_negative_numbers = true,
     after_help = "Exit codes: 0 all rows done, 1 finished with failed rows, 2 usage or settings, \
     3 budget reached, 4 stopped by the server, an outage or a full disk, 130 interrupted (run it again to go on)."
 )]
@@ -54,7 +55,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     /// The most visible output tokens per call; reasoning comes on top
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = limit)]
     pub(crate) max_output_tokens: Option<NonZeroU64>,
     /// Run against a simulated server on this machine: no key, no cost
     #[arg(long, conflicts_with_all = ["base_url", "api_key_env"])]
@@ -89,7 +90,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "IN/OUT", value_parser = price)]
     pub(crate) price: Option<Price>,
     /// Run only the first N rows
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = limit)]
     pub(crate) limit: Option<NonZeroU64>,
     /// Run rows again that failed before
     #[arg(long)]
@@ -276,6 +277,9 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn usd(text: &str) -> Result<Money, String> {
+    if text.starts_with('-') {
+        return Err("a budget is more than 0".to_owned());
+    }
     let amount = parse_usd(text).map_err(|error| error.to_string())?;
     if amount > Money::ZERO { Ok(amount) } else { Err("a budget is more than 0".to_owned()) }
 }

@@ -62,6 +62,7 @@ impl Input {
         mut see: impl FnMut(&Row),
     ) -> Result<Self, UserError> {
         let mut lines = Lines::open(path)?;
+        parse::refuse_other_kinds(path)?;
         let mut ids = HashMap::new();
         let mut parser: Option<Parser> = None;
         let mut rows = 0;
@@ -71,7 +72,7 @@ impl Input {
             }
             let parser = match &mut parser {
                 Some(parser) => parser,
-                None => parser.insert(Parser::new(Format::of(path, text), &options)),
+                None => parser.insert(Parser::of(path, text, &options)?),
             };
             let Some(row) = parser.row(path, line, text)? else { continue };
             if let Some(first) = ids.insert(id_hash(&row.id), line) {
@@ -214,18 +215,30 @@ impl Lines {
         if self.line == 1 {
             text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
         }
-        match std::str::from_utf8(text) {
-            Ok(text) => Ok(Some((self.line, text))),
-            Err(error) => {
-                let what = format!("line {} of {} is not UTF-8", self.line, self.path.display());
-                Err(UserError::usage(what)
-                    .cause(format!(
-                        "the byte at column {} is not part of a character",
-                        error.valid_up_to() + 1
-                    ))
-                    .hint("save the file as UTF-8, for example with `iconv -t UTF-8`"))
+        let error = match std::str::from_utf8(text) {
+            Ok(text) if !text.contains('\0') => return Ok(Some((self.line, text))),
+            other => other.err(),
+        };
+        Err(self.not_text(text, error))
+    }
+
+    /// What is wrong with a line that holds no text.
+    fn not_text(&self, text: &[u8], error: Option<std::str::Utf8Error>) -> UserError {
+        let (line, shown) = (self.line, self.path.display());
+        let has_zeros = text.contains(&0);
+        let cause = match error {
+            _ if has_zeros => "it holds zero bytes, as UTF-16 has them".to_owned(),
+            Some(error) => {
+                let column = error.valid_up_to() + 1;
+                format!("the byte at column {column} is not part of a character")
             }
-        }
+            None => String::new(),
+        };
+        let from = if has_zeros { "UTF-16" } else { "WINDOWS-1252" };
+        UserError::usage(format!("line {line} of {shown} is not UTF-8")).cause(cause).hint(format!(
+            "save the file as UTF-8, for example with `iconv -f {from} -t UTF-8 {shown} > new-{}`",
+            self.path.file_name().unwrap_or_default().to_string_lossy()
+        ))
     }
 
     fn fingerprint(&self) -> Fingerprint {

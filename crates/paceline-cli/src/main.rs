@@ -13,6 +13,7 @@ mod args;
 mod budgets;
 mod elsewhere;
 mod error;
+mod files;
 mod input;
 mod interrupts;
 mod journal;

@@ -1,11 +1,11 @@
 //! The file of answers: one JSON row per input row, each exactly once.
 //!
 //! It is locked against a second writer. Invariant: a row stands in it whole or not at all; what
-//! a kill tore off is cut at the next start.
+//! a kill tore off is cut at the next start, and nothing is changed in a file that is not ours.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use paceline_core::{Certainty, Money, UnixMillis, Usage};
@@ -71,9 +71,23 @@ pub(crate) enum RowResult<'a> {
 #[derive(Deserialize)]
 struct Seen {
     id: String,
+    /// Whether it holds an answer, be it `null`: rows of prompts have none.
+    #[serde(default, deserialize_with = "present")]
+    output: bool,
     error: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     simulated: bool,
+}
+
+/// How a file of answers ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// With a line break, or it is empty.
+    Whole,
+    /// With a row that lacks its line break.
+    Unbroken,
+    /// With a part of a row, behind so many bytes.
+    Torn { whole: u64 },
 }
 
 #[derive(Serialize)]
@@ -121,8 +135,12 @@ impl Output {
             done: HashSet::new(),
             failed: HashSet::new(),
         };
-        output.mend_end().map_err(|error| output.broken(&error))?;
-        output.read(input, origin)?;
+        match output.read(input, origin)? {
+            End::Whole => Ok(()),
+            End::Unbroken => output.file.write_all(b"\n"),
+            End::Torn { whole } => output.file.set_len(whole),
+        }
+        .map_err(|error| output.broken(&error))?;
         Ok(output)
     }
 
@@ -200,52 +218,31 @@ impl Output {
         Ok(kept)
     }
 
-    /// Ends the last row where only its line break is missing, or cuts it where it is torn.
-    fn mend_end(&mut self) -> std::io::Result<()> {
-        let length = self.file.metadata()?.len();
-        let mut start = length;
-        let mut tail = Vec::new();
-        // The last line, read backwards in pieces.
-        while start > 0 && !tail.contains(&b'\n') {
-            let piece = start.min(1 << 16);
-            start -= piece;
-            let mut bytes = vec![0; usize::try_from(piece).unwrap_or(0)];
-            self.file.seek(SeekFrom::Start(start))?;
-            self.file.read_exact(&mut bytes)?;
-            bytes.extend_from_slice(&tail);
-            tail = bytes;
-            if length - start == piece && tail.last() == Some(&b'\n') {
-                return Ok(());
-            }
-        }
-        let last = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let torn = &tail[last..];
-        if torn.is_empty() {
-            Ok(())
-        } else if serde_json::from_slice::<Seen>(torn).is_ok() {
-            self.file.write_all(b"\n")
-        } else {
-            self.file.set_len(start + last as u64)
-        }
-    }
-
-    fn read(&mut self, input: &Input, origin: Origin) -> Result<(), UserError> {
+    /// Takes in what it holds; nothing is changed in it.
+    fn read(&mut self, input: &Input, origin: Origin) -> Result<End, UserError> {
         let shown = self.path.display().to_string();
         let fail = |what: String| {
-            UserError::usage(what).hint("name another file with --out, or remove this one")
+            UserError::usage(what).hint("name another file with --out; this one was left as it was")
         };
         let mut rows = BufReader::new(File::open(&self.path).map_err(|error| self.broken(&error))?);
-        let (mut line, mut number) = (Vec::new(), 0_u64);
+        let (mut line, mut number, mut whole) = (Vec::new(), 0_u64, 0_u64);
         loop {
             line.clear();
             let read = rows.read_until(b'\n', &mut line).map_err(|error| self.broken(&error))?;
             if read == 0 {
-                return Ok(());
+                return Ok(End::Whole);
             }
             number += 1;
-            let seen: Seen = serde_json::from_slice(&line).map_err(|error| {
-                fail(format!("line {number} of {shown} is no row of answers")).cause(error)
-            })?;
+            let is_unbroken = line.last() != Some(&b'\n');
+            let what = || format!("line {number} of {shown} is no row of answers");
+            let seen: Seen = match serde_json::from_slice(&line) {
+                Ok(seen) => seen,
+                Err(_) if is_unbroken && begins_a_row(&line) => return Ok(End::Torn { whole }),
+                Err(error) => return Err(fail(what()).cause(error)),
+            };
+            if !seen.output && seen.error.is_none() {
+                return Err(fail(what()).cause("it holds neither an output nor an error"));
+            }
             if seen.simulated != (origin == Origin::Simulated) {
                 let (has, is) = match origin {
                     Origin::Real => ("simulated", "real"),
@@ -254,8 +251,7 @@ impl Output {
                 return Err(fail(format!("{shown} holds {has} answers, and this run is {is}")));
             }
             if !input.has_id(&seen.id) {
-                return Err(fail(format!("{shown} belongs to another input or other settings"))
-                    .cause(format!("its row {:?} on line {number} is not in the input", seen.id)));
+                return Err(self.foreign(&seen.id, number));
             }
             let hash = id_hash(&seen.id);
             if self.done.contains(&hash) || self.failed.contains(&hash) {
@@ -266,7 +262,38 @@ impl Output {
             } else {
                 self.done.insert(hash)
             };
+            if is_unbroken {
+                return Ok(End::Unbroken);
+            }
+            whole += read as u64;
         }
+    }
+
+    /// The file is of another run; one without an answer, as a wrong model leaves, may as well go.
+    fn foreign(&self, id: &str, number: u64) -> UserError {
+        let shown = self.path.display();
+        let hint = if self.has_answers() {
+            "name another file with --out, or go back to the old input and settings".to_owned()
+        } else {
+            let journal = crate::journal::Journal::path_beside(&self.path);
+            let journal = journal.display();
+            format!(
+                "name another file with --out; this one holds no answer, only failed rows, so it \
+                 can be removed too, with {journal}"
+            )
+        };
+        UserError::usage(format!("{shown} belongs to another input or other settings"))
+            .cause(format!("its row {id:?} on line {number} is not in the input"))
+            .hint(hint)
+    }
+
+    /// Whether any row of it holds an answer; a file that can't be read is taken to.
+    fn has_answers(&self) -> bool {
+        let Ok(file) = File::open(&self.path) else { return true };
+        BufReader::new(file).split(b'\n').any(|line| {
+            let seen = line.map(|line| serde_json::from_slice::<Seen>(&line));
+            !matches!(seen, Ok(Ok(seen)) if !seen.output)
+        })
     }
 
     fn broken(&self, error: &std::io::Error) -> UserError {
@@ -274,6 +301,18 @@ impl Output {
             .cause(error)
             .hint("make room or mend the disk; the same command then goes on where it stopped")
     }
+}
+
+/// Whether a torn line can be the beginning of a row as it is written here; a loss of power may
+/// leave zeros in its place.
+fn begins_a_row(line: &[u8]) -> bool {
+    const START: &[u8] = b"{\"id\":";
+    let start = &START[..START.len().min(line.len())];
+    line.starts_with(start) || line.iter().all(|byte| *byte == 0)
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(value).map(|_| true)
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), UserError> {

@@ -18,6 +18,7 @@ use crate::args::RunArgs;
 use crate::budgets;
 use crate::elsewhere::Elsewhere;
 use crate::error::{UserError, warn};
+use crate::files;
 use crate::input::{Input, InputOptions};
 use crate::journal::{Header, Journal, Past};
 use crate::learned;
@@ -42,15 +43,13 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
 
     let out = out_path(args);
     let learned_at = learned::path(args, &out);
+    files::check(args, &out, learned_at.as_deref())?;
     let learned = learned_at.as_deref().map(learned::load).transpose()?.flatten();
     let servers_at = learned_at.as_deref().map(servers::path);
     let mut servers = servers_at.as_deref().map(Servers::load).transpose()?;
     let host = servers::host(&base_url);
     let rules = servers.as_ref().and_then(|all| all.of(&host)).map(servers::Server::rules);
     let mut output = Output::open(&out, &input, origin)?;
-    if failed_rows(args) == Failed::RunAgain {
-        output.forget_failed()?;
-    }
     let header = Header {
         version: 1,
         input: input.fingerprint().clone(),
@@ -59,6 +58,9 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
     };
     let journal = Journal::path_beside(&out);
     let (journal, past) = Journal::open(&journal, &header, &input, crate::time::now())?;
+    if failed_rows(args) == Failed::RunAgain {
+        output.forget_failed()?;
+    }
     let ledger = account::open(args)?;
     let elsewhere =
         ledger.clone().map(|ledger| Elsewhere::new(ledger, &mut budgets, crate::time::now()));
@@ -92,9 +94,7 @@ pub(crate) async fn run(args: &RunArgs) -> Result<u8, UserError> {
         let _ = write!(std::io::stderr(), "{}", summary.for_people(&out, &end));
     }
     if let Some(path) = &args.report {
-        std::fs::write(path, summary.for_machines()).map_err(|error| {
-            UserError::usage(format!("can't write the report {}", path.display())).cause(error)
-        })?;
+        files::report(path, &summary.for_machines(), &out)?;
     }
     if let Some(server) = server {
         server.shutdown().await;
@@ -116,6 +116,11 @@ fn key(args: &RunArgs) -> Result<ApiKey, UserError> {
 
 /// The key that a variable holds.
 pub(crate) fn key_in(name: &str) -> Result<ApiKey, UserError> {
+    if !is_variable(name) {
+        // What stands there may be the key itself, so it is not shown.
+        return Err(UserError::usage("--api-key-env takes the name of a variable, not a key")
+            .hint("put the key into a variable, as in export XAI_API_KEY=..., and leave --api-key-env out"));
+    }
     let Some(key) = std::env::var_os(name).filter(|key| !key.is_empty()) else {
         return Err(UserError::usage(format!("there is no key in {name}")).hint(format!(
             "set {name} to your xAI key; `paceline run --simulate` works without one"
@@ -126,6 +131,12 @@ pub(crate) fn key_in(name: &str) -> Result<ApiKey, UserError> {
         UserError::usage(format!("the key in {name} is not usable")).cause(error)
     })?;
     Ok(key)
+}
+
+/// Whether this can be what a variable is called; keys have marks in them that names have not.
+fn is_variable(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(is_part) && !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty()
 }
 
 /// A simulated server with the limits that the run was given.

@@ -60,6 +60,33 @@ impl Format {
     }
 }
 
+/// Refuses by its name what would be sent line by line though its lines are no prompts.
+///
+/// # Errors
+/// [`UserError`] that says how to make it what can be read.
+pub(super) fn refuse_other_kinds(path: &Path) -> Result<(), UserError> {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    let (kind, hint) = match extension.as_deref() {
+        Some("csv") => (
+            "CSV",
+            format!(
+                "make it JSONL, for example with `python3 -c 'import csv,json,sys; \
+                 [print(json.dumps(row)) for row in csv.DictReader(sys.stdin)]' < {} > {}`",
+                path.display(),
+                path.with_extension("jsonl").display()
+            ),
+        ),
+        Some("xlsx" | "xls" | "ods" | "parquet") => {
+            ("a table", "export it as tab-separated values (.tsv) or JSONL".to_owned())
+        }
+        Some("gz" | "zst" | "xz" | "bz2" | "zip") => ("packed", "unpack it first".to_owned()),
+        _ => return Ok(()),
+    };
+    Err(UserError::usage(format!("{} is {kind}, which is not read", path.display()))
+        .cause("prompts are JSONL, tab-separated values or plain lines")
+        .hint(hint))
+}
+
 /// Turns lines into rows.
 #[derive(Debug)]
 pub(super) struct Parser {
@@ -80,6 +107,21 @@ impl Parser {
     pub(super) fn new(format: Format, options: &InputOptions) -> Self {
         let (field, settings) = (options.field.clone(), options.settings.clone());
         Self { format, field, settings, columns: None }
+    }
+
+    /// For a file that begins with this line.
+    ///
+    /// # Errors
+    /// Where a field is asked for and lines have none.
+    pub(super) fn of(path: &Path, first: &str, options: &InputOptions) -> Result<Self, UserError> {
+        let format = Format::of(path, first);
+        if let (Format::Lines, Some(field)) = (format, &options.field) {
+            let what = format!("{} has no field {field:?}", path.display());
+            return Err(UserError::usage(what)
+                .cause("it is read as plain lines, each of them a prompt")
+                .hint("leave --field out, or call the file .jsonl or .tsv if it is that"));
+        }
+        Ok(Self::new(format, options))
     }
 
     pub(super) const fn format(&self) -> Format {
@@ -108,10 +150,14 @@ impl Parser {
 
     fn json(&self, place: &Place<'_>, text: &str) -> Result<Named, UserError> {
         let row: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+            let shown = place.path.display();
             let hint = if text.trim_start().starts_with('[') {
-                "put one JSON object on each line, without a list around them"
+                format!(
+                    "put one JSON object on each line, without a list around them, for example \
+                     with `jq -c '.[]' {shown}`"
+                )
             } else {
-                "each line must be one JSON object, such as {\"prompt\": \"...\"}"
+                "each line must be one JSON object, such as {\"prompt\": \"...\"}".to_owned()
             };
             let cause = format!("{} at column {}", message(&error), error.column());
             place.error("is not a JSON object").cause(cause).hint(hint)

@@ -124,10 +124,23 @@ fn what_does_not_belong_is_refused_and_left_alone() {
         assert_eq!(place.text(), text, "it is left as it was");
     };
     refused("{\"id\":\"z\",\"output\":\"\"}\n", Origin::Real, "another input");
-    refused("{\"id\":\"a\",\"simulated\":true}\n", Origin::Real, "simulated answers");
+    refused(
+        "{\"id\":\"a\",\"output\":\"\",\"simulated\":true}\n",
+        Origin::Real,
+        "simulated answers",
+    );
     refused("{\"id\":\"a\",\"output\":\"\"}\n", Origin::Simulated, "real answers");
     refused("not json\n{\"id\":\"a\"}\n", Origin::Real, "line 1");
-    refused("{\"id\":\"a\"}\n{\"id\":\"a\"}\n", Origin::Real, "twice");
+    let a = "{\"id\":\"a\",\"output\":null}\n";
+    refused(&a.repeat(2), Origin::Real, "twice");
+    // A file of something else, whose last line has no line break: prompts, notes, a list.
+    refused("{\"id\":\"a\",\"prompt\":\"x\"}", Origin::Real, "neither an output");
+    refused("{\"id\":\"a\",\"prompt\":\"x\"}\n{\"id\":\"b\"", Origin::Real, "neither an output");
+    refused("my notes\nand their last line", Origin::Real, "line 1");
+    refused(&format!("{a}and its last line"), Origin::Real, "line 2");
+    // Of another run, and the last row is torn.
+    refused("{\"id\":\"z\",\"output\":\"\"}\n{\"id\":\"y\"", Origin::Real, "another input");
+    refused("{\"id\":\"z\",\"error\":{}}\n", Origin::Real, "holds no answer");
 }
 
 #[test]

@@ -134,6 +134,34 @@ fn a_monthly_budget_is_kept_over_runs_that_share_a_ledger() {
     assert!(fits["low"].as_f64() < Some(said) && fits["high"].as_f64() > Some(said), "{fits}");
 }
 
+/// `--budget-usd` goes with the answers: what other runs wrote to the same ledger is not counted, and what went
+/// into the same file is, by whichever run.
+#[test]
+fn the_budget_of_an_output_counts_the_runs_into_it_and_no_other_on_the_ledger() {
+    let place = Place::new();
+    ledger(&place, &[(now(), 500, true), (now(), 500, false)]);
+    place.prompts("in.txt", 2);
+    let args = ["run", "in.txt", "--simulate", "--ledger", "l.db", "--report", "r.json"];
+    let with = |usd: &str| place.run(&[&args[..], &["--budget-usd", usd]].concat());
+    let first = with("1");
+    assert_eq!(
+        first.status.code(),
+        Some(0),
+        "ten dollars were spent elsewhere: {}",
+        stderr(&first)
+    );
+    let cost = usd(&report(&place)["cost_usd"]);
+    assert!(cost > 0.0 && cost < 0.5, "{cost}");
+    // Two rows more, and what is left beside what was spent is enough for none.
+    place.prompts("in.txt", 4);
+    let second = with(&format!("{:.4}", cost + 0.0001));
+    assert_eq!(second.status.code(), Some(3), "{}", stderr(&second));
+    assert_eq!(place.rows("in.sim.jsonl").len(), 2, "{}", stderr(&second));
+    let third = with("1");
+    assert_eq!(third.status.code(), Some(0), "{}", stderr(&third));
+    assert_eq!(place.rows("in.sim.jsonl").len(), 4);
+}
+
 #[test]
 fn a_day_counts_what_the_ledger_holds_of_it_and_nothing_before() {
     let now = in_the_middle_of_an_hour();

@@ -6,6 +6,7 @@ mod full_disk;
 mod learned;
 mod ledger;
 mod limits;
+mod mistakes;
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};

@@ -229,6 +229,24 @@ async fn what_others_spend_meanwhile_counts_and_what_they_give_back_makes_room()
     assert_eq!((standing.spent, standing.excess), (cents(7).as_amount(), 0));
 }
 
+/// What a ledger says that earlier runs spent, and what others spend meanwhile, is nothing of this run.
+#[tokio::test(start_paused = true)]
+async fn a_budget_of_a_run_counts_its_own_calls_alone() {
+    let run = Budget::money(cents(10), Period::Run).expect("above zero");
+    let mut restored = budgets([run, daily(100)]);
+    restored.restore([Spend::new(ago(1)).money(cents(9))]);
+    let client = client(restored);
+    let elsewhere = Spend::new(now()).money(cents(8));
+    assert_eq!(client.count_elsewhere([elsewhere.clone()], []), 0);
+    let left = |client: &Client| client.budgets().iter().map(|one| one.left).collect::<Vec<_>>();
+    assert_eq!(left(&client), [cents(10).as_amount(), cents(83).as_amount()]);
+    client.acquire(&call(10)).await.expect("all of it is there").settle_actual(&cost(6));
+    client.count_elsewhere([], [elsewhere]);
+    assert_eq!(left(&client), [cents(4).as_amount(), cents(85).as_amount()]);
+    let error = client.acquire(&call(5)).await.expect_err("four are left");
+    assert_eq!(error.kind(), ErrorKind::BudgetReached);
+}
+
 /// One token in all, for one scope: its first call is too large.
 fn one_token(scope: LimitKey) -> Budgets {
     let budget = Budget::total_tokens(1, Period::Run).expect("above zero");
