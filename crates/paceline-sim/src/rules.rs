@@ -262,15 +262,20 @@ impl Rules {
         true
     }
 
-    /// Allows another amount from now on; what was counted stays counted. Where tokens were not
-    /// limited and are counted as another server does, they are from now on.
+    /// Allows another amount from now on; what was counted stays counted. Where tokens are counted as
+    /// another server does, that begins with a limit and ends without one: calls that are in flight then
+    /// are not counted by a later one.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
-        if let Tokens::Metered { rule, meter, .. } = &mut self.tokens {
+        if let Tokens::Metered { rule, meter, calls } = &mut self.tokens {
             match (limits.tpm, meter) {
                 (Some(limit), Some(meter)) => meter.set_limit(limit, self.latest),
                 (Some(limit), meter) => *meter = Some(Meter::new(rule.of(limit))),
-                (None, meter) => *meter = None,
+                (None, meter) => {
+                    *meter = None;
+                    // The next one numbers its calls anew.
+                    calls.clear();
+                }
             }
         }
     }
@@ -449,6 +454,19 @@ mod tests {
         rules.set_limits(Limits::new().rps(2).tpm(40));
         assert_eq!(rules.remaining(at(2_000)).tokens, Some(15));
         assert_eq!(rules.used_tokens(at(60_000)), 0);
+    }
+
+    #[test]
+    fn a_call_of_a_limit_that_was_taken_away_is_no_call_of_the_next_one() {
+        let mut rules = Rules::counting(Limits::new().tpm(100), TokenRule::GROK);
+        let Decision::Admitted(old) = rules.arrive(at(0), 10) else { panic!("empty") };
+        rules.set_limits(Limits::new());
+        rules.set_limits(Limits::new().tpm(100));
+        let Decision::Admitted(new) = rules.arrive(at(1), 10) else { panic!("empty") };
+        assert!(rules.complete(old, 90, at(2)));
+        assert_eq!(rules.used_tokens(at(2)), 0, "it was not limited when it arrived");
+        assert!(rules.complete(new, 40, at(3)));
+        assert_eq!(rules.used_tokens(at(3)), 40);
     }
 
     proptest! {
