@@ -80,11 +80,6 @@ fn held(cents: i64, call: &str) -> Intent {
         .latest(Duration::from_secs(60))
 }
 
-fn report(place: &Place) -> Value {
-    let bytes = std::fs::read(place.path("r.json")).expect("written");
-    serde_json::from_slice(&bytes).expect("an object")
-}
-
 fn usd(value: &Value) -> f64 {
     value.as_f64().or_else(|| value.as_str()?.parse().ok()).expect("money")
 }
@@ -107,7 +102,7 @@ fn a_monthly_budget_is_kept_over_runs_that_share_a_ledger() {
         assert_eq!(output.status.code(), Some(3), "{text}");
         assert!(text.contains("the budget of $0.0200 a month for all calls is spent"), "{text}");
         assert!(text.contains("goes on from 2") && text.contains("-01T00:00:00.000Z"), "{text}");
-        let report = report(&place);
+        let report = place.report("r.json");
         spent += usd(&report["cost_usd"]);
         let budget = &report["budgets"][0];
         assert!((usd(&budget["spent_usd"]) - spent).abs() < 1e-9, "{budget} is not {spent}");
@@ -122,7 +117,7 @@ fn a_monthly_budget_is_kept_over_runs_that_share_a_ledger() {
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert_eq!(place.rows("a.sim.jsonl").len(), 40);
     assert!(text.contains("fit in what is left of the budget of $5.00 a month"), "{text}");
-    let report = report(&place);
+    let report = place.report("r.json");
     let rooms = report["forecast"].as_array().expect("a list");
     let budget = rooms.iter().find(|room| room["of"].as_str().is_some_and(|of| of.contains("$5")));
     let fits = &budget.expect("the budget is among them")["fits"];
@@ -150,7 +145,7 @@ fn the_budget_of_an_output_counts_the_runs_into_it_and_no_other_on_the_ledger() 
         "ten dollars were spent elsewhere: {}",
         stderr(&first)
     );
-    let cost = usd(&report(&place)["cost_usd"]);
+    let cost = usd(&place.report("r.json")["cost_usd"]);
     assert!(cost > 0.0 && cost < 0.5, "{cost}");
     // Two rows more, and what is left beside what was spent is enough for none.
     place.prompts("in.txt", 4);
@@ -220,7 +215,7 @@ fn tokens_are_a_budget_too_and_need_no_price() {
         .map(|row| row["usage"]["total_tokens"].as_u64().expect("tokens"))
         .sum();
     let used = used + 20_000;
-    let budgets = report(&place)["budgets"].clone();
+    let budgets = place.report("r.json")["budgets"].clone();
     for (budget, most) in [(&budgets[0], 50_000), (&budgets[1], 90_000)] {
         assert_eq!(budget["spent_tokens"], used, "{budget}");
         let rest = (&budget["most_tokens"], &budget["left_tokens"]);
@@ -256,12 +251,12 @@ fn a_budget_of_a_tag_counts_the_calls_of_that_tag_alone() {
     };
     let (code, text) = run("chat", "chat.jsonl");
     assert_eq!(code, Some(0), "{text}");
-    let chat = usd(&report(&place)["cost_usd"]);
+    let chat = usd(&place.report("r.json")["cost_usd"]);
     assert!(chat > 0.0001, "more than the other tag may: {chat}");
     let (code, text) = run("evals", "evals.jsonl");
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("a day for tag evals is spent") && text.contains("0 sent"), "{text}");
-    let report = report(&place);
+    let report = place.report("r.json");
     let spent = |n: usize| usd(&report["budgets"][n]["spent_usd"]);
     assert!((spent(0) - 1.99).abs() < 1e-9, "{report}");
     assert!((spent(1) - 1.99 - chat).abs() < 1e-9, "all of them: {report}");
@@ -297,7 +292,7 @@ fn what_another_run_spends_meanwhile_counts_and_what_it_holds_is_waited_for() {
     other.close().expect("kept");
     let output = run.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let report = report(&place);
+    let report = place.report("r.json");
     let spent = usd(&report["budgets"][0]["spent_usd"]);
     assert!((spent - usd(&report["cost_usd"]) - 0.01).abs() < 1e-9, "{report}");
 }
@@ -377,7 +372,7 @@ fn the_plan_holds_what_was_used_before_any_answer_and_narrows_with_them() {
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("planned   about "), "{text}");
-    let report = report(&place);
+    let report = place.report("r.json");
     assert_eq!(report["planned"]["answers_learned_from"], 0);
     let range = |name: &str, what: &str| {
         let range = &report[name][what];

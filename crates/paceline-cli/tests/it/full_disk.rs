@@ -40,9 +40,7 @@ fn a_ledger_without_room_stops_the_run_and_what_was_answered_is_delivered() {
     let rows = place.rows("in.sim.jsonl");
     assert!(!rows.is_empty() && rows.len() < 150, "{} rows", rows.len());
     assert!(rows.iter().all(|row| row["output"].is_string()), "each is a whole answer");
-    let report: Value =
-        serde_json::from_slice(&std::fs::read(place.path("r.json")).expect("written"))
-            .expect("an object");
+    let report = place.report("r.json");
     assert_eq!(report["rows"]["done"].as_u64(), Some(rows.len() as u64), "none is lost");
     // With room again the same command goes on.
     let again = place.run(&["run", "in.txt", "--simulate", "--ledger", "l.db", "--quiet"]);
@@ -66,9 +64,7 @@ fn answers_that_their_file_has_no_room_for_are_put_where_it_is_said() {
     let rescued = std::fs::read_to_string(&kept).expect("rescued");
     let (delivered, aside) = (place.rows("in.sim.jsonl").len(), rows(&rescued).len());
     assert!(delivered > 0 && aside > 0, "{delivered} and {aside}: {text}");
-    let report: Value =
-        serde_json::from_slice(&std::fs::read(place.path("r.json")).expect("written"))
-            .expect("an object");
+    let report = place.report("r.json");
     assert_eq!(report["rows"]["done"], json!(delivered), "{text}");
     let answered = report["http"]["requests"].as_u64();
     assert_eq!(answered, Some((delivered + aside) as u64), "every answer is somewhere: {report}");
@@ -78,9 +74,7 @@ fn answers_that_their_file_has_no_room_for_are_put_where_it_is_said() {
     let again = place.run(&["run", "in.txt", "--simulate", "--report", "r2.json"]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     assert_eq!(place.rows("in.sim.jsonl").len(), 150);
-    let report: Value =
-        serde_json::from_slice(&std::fs::read(place.path("r2.json")).expect("written"))
-            .expect("an object");
+    let report = place.report("r2.json");
     assert_eq!(report["rows"]["done"], json!(150 - delivered - aside));
 }
 

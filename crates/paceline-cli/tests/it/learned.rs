@@ -4,11 +4,6 @@ use serde_json::Value;
 
 use crate::{Place, stderr};
 
-fn report(place: &Place) -> Value {
-    let bytes = std::fs::read(place.path("r.json")).expect("written");
-    serde_json::from_slice(&bytes).expect("an object")
-}
-
 /// How wide the range of a job's tokens was before anything was sent.
 fn width(report: &Value) -> f64 {
     let end = |end: &str| report["planned"]["tokens"][end].as_f64().expect("a number");
@@ -24,7 +19,7 @@ fn a_second_run_starts_with_what_the_first_has_learned() {
         let args = ["run", input, "--simulate", "--ledger", "l.db", "--report", "r.json"];
         let output = place.run(&[&args[..], more].concat());
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        report(&place)
+        place.report("r.json")
     };
     let first = width(&run("a.txt", &[]));
     assert!(place.path("l.db.sim.estimator").exists());

@@ -45,9 +45,7 @@ fn several_runs_share_a_ledger_and_usage_adds_them_up() {
         let args = ["run", input, "--simulate", "--quiet", "--ledger", "l.db", "--tag", tag];
         let output = place.command(&args).args(["--report", "r.json"]).output().expect("starts");
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        let report: Value =
-            serde_json::from_slice(&std::fs::read(place.path("r.json")).expect("written"))
-                .expect("an object");
+        let report = place.report("r.json");
         cost += report["cost_usd"].as_f64().expect("a cost");
     }
     for name in ["a.sim.jsonl", "b.sim.jsonl"] {

@@ -61,6 +61,12 @@ impl Place {
         text.lines().map(|line| serde_json::from_str(line).expect("a row of JSON")).collect()
     }
 
+    /// The report that a run wrote to `r.json`, or to another file.
+    fn report(&self, name: &str) -> Value {
+        let bytes = std::fs::read(self.path(name)).expect("it was written");
+        serde_json::from_slice(&bytes).expect("an object")
+    }
+
     fn prompts(&self, name: &str, n: usize) {
         self.write(name, (0..n).map(|i| format!("What is {i} and one?\n")).collect::<String>());
     }
@@ -108,9 +114,7 @@ fn a_simulated_run_answers_every_row_once_and_reports() {
         assert!(row["output"].is_string() && row["usage"]["total_tokens"].is_u64());
         assert!(row["sent_at"].as_str().is_some_and(|at| at.len() == 24 && at.ends_with('Z')));
     }
-    let report: Value =
-        serde_json::from_slice(&std::fs::read(place.path("r.json")).expect("written"))
-            .expect("an object");
+    let report = place.report("r.json");
     assert_eq!(report["rows"]["done"], 12);
     assert_eq!(report["http"]["status_429"], 0);
     assert!(report["cost_usd"].as_f64().is_some_and(|cost| cost > 0.0));
