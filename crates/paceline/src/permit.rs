@@ -56,6 +56,8 @@ impl Permit {
         client.stopped()?;
         if let Some(record) = &client.0.record {
             record.intent(&permit.intent()).await.map_err(Error::not_recorded)?;
+            // And while its intent was written.
+            client.stopped()?;
         }
         permit.holder = Holder::User;
         Ok(permit)

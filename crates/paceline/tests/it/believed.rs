@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use paceline::ErrorKind;
 use paceline::budget::{Ending, Intent, Outcome, Record, RecordError, Recorded};
+use paceline::core::{Amount, Demand};
 use paceline::transport::ApiKey;
 use paceline::transport::mock::{Answer, MockTransport};
 
@@ -98,4 +99,45 @@ async fn a_stop_holds_for_those_whose_intent_is_being_written() {
     let unsent = endings.iter().filter(|ending| **ending == Ending::NotSent).count();
     assert_eq!((endings.len(), unsent), (5, 4));
     assert_eq!(held(&client), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_holds_for_a_permit_whose_intent_is_being_written() {
+    let refused = Answer::new(401, r#"{"code": "invalid_api_key", "error": "no"}"#);
+    let transport = MockTransport::new().always(refused);
+    let record = Arc::new(Slow::default());
+    let client = mocked(&transport)
+        .record(Arc::clone(&record) as Arc<dyn Record>)
+        .build()
+        .expect("legal settings");
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let demand = Demand::call(Amount::exact(100)).model("grok-4.3");
+        client.acquire(&demand).await.map(drop)
+    };
+    let asked = chat();
+    let (stopped, permit) = tokio::join!(client.chat(&asked), late);
+    assert_eq!(stopped.expect_err("the key is bad").kind(), ErrorKind::Key);
+    assert_eq!(permit.expect_err("nothing may leave any more").kind(), ErrorKind::Key);
+    let endings = record.0.lock().expect("not poisoned").clone();
+    assert_eq!(endings.iter().filter(|ending| **ending == Ending::NotSent).count(), 1);
+    assert_eq!(held(&client), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_01_calls_that_were_told_to_wait_do_not_all_come_back_at_one_moment() {
+    let mut waited = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let transport = MockTransport::new()
+            .then(Answer::new(429, "{}").header("retry-after", "7"))
+            .always(Answer::new(200, GOOD));
+        let client = mocked(&transport).build().expect("legal settings");
+        client.chat(&chat()).await.expect("the second attempt");
+        let sent = transport.sent();
+        let wait = sent[1].at() - sent[0].at();
+        let (least, most) = (Duration::from_secs(7), Duration::from_millis(7_600));
+        assert!((least..most).contains(&wait), "{wait:?}");
+        waited.insert(wait.as_millis());
+    }
+    assert!(waited.len() > 5, "{waited:?}");
 }
